@@ -1,0 +1,1 @@
+"""Makes `tests.servers` and `tests.proxy` importable."""

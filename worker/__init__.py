@@ -1,0 +1,1 @@
+"""Processes, Redis and Celery: what composes `models` and `integrations` into a service."""

@@ -1,0 +1,269 @@
+"""All that a process takes from outside: field `x` is the variable CRM_REFLEX_X.
+
+A value comes from the first of: argument, environment, `.env`, TOML file (CRM_REFLEX_CONFIG_FILE,
+else ./crm-reflex.toml), default. `python -m worker.settings` prints the table of the README.
+"""
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    Field,
+    FilePath,
+    HttpUrl,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from worker.settings_rules import Currency, Level, Names, ServerUrl, SigningSecret, TimeZone
+from worker.settings_sources import (
+    ENV_FILE,
+    PREFIX,
+    Origin,
+    SettingsError,
+    Shown,
+    origins,
+    problems_of,
+    shown,
+    toml_path,
+    variable,
+)
+
+DEFAULT_TRAITS = (
+    "city",
+    "company",
+    "country",
+    "createdAt",
+    "gender",
+    "industry",
+    "language",
+    "plan",
+    "state",
+)
+DAY_S = 86_400
+
+
+class Settings(BaseSettings):
+    """Settings of one installation: frozen, strict about names, with secrets that do not print.
+
+    Raises     SettingsError, whose lines name the variable and the rule but never the value
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+    _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+
+    # servers
+    redis_url: ServerUrl | None = Field(
+        None, description="Redis or Valkey that holds the state; not set: an embedded server."
+    )
+    broker_url: ServerUrl | None = Field(
+        None, description="Celery's broker; not set: the same server as the state."
+    )
+    redis_cluster: bool = Field(
+        default=False, description="The state's server is a Cluster; needs a broker URL of its own."
+    )
+    redis_ca_file: FilePath | None = Field(
+        None, description="CA certificates that a `rediss://` server is verified against."
+    )
+    data_dir: Path = Field(
+        Path(".crm-reflex"), description="Folder of the embedded server and of model files."
+    )
+    key_prefix: str = Field(
+        "reflex",
+        pattern=r"^[a-z0-9_-]{1,32}$",
+        description="First part of every key: one prefix is one installation.",
+    )
+    shards: int = Field(
+        64, ge=1, le=1024, description="Parts that customers are spread over; fixed at creation."
+    )
+
+    # meaning of events
+    time_zone: TimeZone = Field("UTC", description="IANA time zone in which days begin and end.")
+    reporting_currency: Currency = Field(
+        "USD", description="ISO 4217 currency of forecasts and reports."
+    )
+    traits: Names = Field(
+        DEFAULT_TRAITS, description="Traits that are kept, comma-separated; others are dropped."
+    )
+    dedup_window_s: int = Field(
+        30 * DAY_S, ge=60, description="Seconds that an event id is remembered against duplicates."
+    )
+    id_memory_max: int = Field(
+        4096, ge=16, description="Most event ids remembered for one customer."
+    )
+    retention_s: int = Field(
+        7 * DAY_S, ge=60, description="Seconds that applied events stay in their stream."
+    )
+
+    # ingest
+    ingest_batch: int = Field(250, ge=1, le=1000, description="Events in one commit.")
+    ingest_concurrency: int = Field(1, ge=1, le=64, description="Processes of the ingest worker.")
+    pump_nap_ms: int = Field(
+        50, ge=1, le=10_000, description="Milliseconds that an idle pump sleeps between looks."
+    )
+    pump_budget_s: float = Field(
+        2.0, gt=0, le=30, description="Seconds that a pump task works before it queues itself anew."
+    )
+    lease_s: float = Field(
+        6.0, gt=0, le=300, description="Seconds that a worker holds a shard without renewing."
+    )
+    backfill_window: int = Field(
+        2000, ge=1, description="Most unapplied events that a backfill keeps in one shard."
+    )
+    lag_limit: int = Field(
+        100_000, ge=1, description="Unapplied events above which new ones are refused."
+    )
+    memory_limit_ratio: float = Field(
+        0.7, gt=0, lt=1, description="Share of `maxmemory` above which new events are refused."
+    )
+
+    # refresh and training
+    refresh_batch: int = Field(200, ge=1, le=1000, description="Customers refreshed together.")
+    refresh_concurrency: int = Field(1, ge=1, le=64, description="Processes of the refresh worker.")
+    refresh_interval_s: int = Field(
+        DAY_S, ge=60, description="Seconds after which a customer without events is refreshed."
+    )
+    similar_customers: int = Field(10, ge=1, le=100, description="Similar customers in an insight.")
+    recommendations: int = Field(
+        10, ge=1, le=100, description="Items in each list of recommendations."
+    )
+    discount_rate_year: float = Field(
+        0.10, ge=0, lt=1, description="Yearly discount rate of the customer lifetime value."
+    )
+    min_customers_to_train: int = Field(
+        30, ge=1, description="Customers with an order below which no model is trained."
+    )
+    retrain_interval_s: int = Field(28 * DAY_S, ge=60, description="Seconds between two trainings.")
+
+    # delivery
+    webhook_url: HttpUrl | None = Field(
+        None, description="Endpoint that insights are sent to; not set: nothing is sent."
+    )
+    webhook_secret: SigningSecret | None = Field(
+        None, description="Signing secret of that endpoint, `whsec_...` (Standard Webhooks)."
+    )
+    webhook_timeout_s: float = Field(
+        15.0, gt=0, le=60, description="Total seconds that one delivery attempt may take."
+    )
+    webhook_concurrency: int = Field(8, ge=1, le=64, description="Deliveries under way at once.")
+    webhook_allow_private: bool = Field(
+        default=False,
+        description="Allow plain HTTP and private addresses: for tests and intranets.",
+    )
+    deliver_concurrency: int = Field(1, ge=1, le=64, description="Processes of the deliver worker.")
+    coalesce_s: float = Field(
+        1.0, ge=0, description="Seconds between two deliveries about the same customer."
+    )
+    delivery_max_attempts: int = Field(
+        12, ge=1, le=50, description="Attempts before a delivery becomes a dead letter."
+    )
+
+    # processes
+    order_time_limit_s: int = Field(
+        60, ge=10, le=3600, description="Seconds after which a running work order is killed."
+    )
+    tick_interval_s: float = Field(
+        2.0, gt=0, le=60, description="Seconds between two looks for forgotten work."
+    )
+    watchdog_stall_s: float = Field(
+        30.0, ge=1, description="Seconds without progress after which a worker with work restarts."
+    )
+    log_level: Level = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="console, json, or auto: console on a terminal, else json."
+    )
+
+    def __init__(self, **values: Any) -> None:
+        found = origins(type(self).model_fields, values)
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(problems_of(error)) from None
+        self._origins = found
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature of the base
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Argument, environment, `.env` (lines of others are none of ours), TOML file."""
+        dotenv = DotEnvSettingsSource(settings_cls, dotenv_filtering="only_existing")
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=toml_path())
+        return init_settings, env_settings, dotenv, toml
+
+    def masked(self) -> dict[str, Shown]:
+        """Every setting by field name as it may be printed, with the origin of its value."""
+        return {
+            name: Shown(shown(getattr(self, name)), self._origins[name])
+            for name in type(self).model_fields
+        }
+
+    def tls(self, url: str) -> Mapping[str, Any]:
+        """Options of redis-py and kombu for `url`: verified TLS for `rediss://`, else nothing."""
+        if urlsplit(url).scheme != "rediss":
+            return {}
+        ca = {"ssl_ca_certs": str(self.redis_ca_file)} if self.redis_ca_file else {}
+        return {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True, **ca}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.redis_cluster and not (self.redis_url and self.broker_url):
+            raise ValueError(
+                f"{variable('redis_cluster')}: needs {variable('redis_url')} and a"
+                f" {variable('broker_url')} of its own: Celery has no Cluster transport"
+            )
+        urls = [url.get_secret_value() for url in (self.redis_url, self.broker_url) if url]
+        if self.redis_ca_file and not any(url.startswith("rediss://") for url in urls):
+            raise ValueError(f"{variable('redis_ca_file')}: no URL is rediss://, TLS is off")
+        if self.webhook_url is None:
+            return self
+        if self.webhook_secret is None:
+            raise ValueError(f"{variable('webhook_url')}: needs {variable('webhook_secret')}")
+        if self.webhook_url.username or self.webhook_url.password:
+            raise ValueError(f"{variable('webhook_url')}: should hold no user name or password")
+        if self.webhook_url.scheme != "https" and not self.webhook_allow_private:
+            raise ValueError(
+                f"{variable('webhook_url')}: should be https://"
+                f" (or set {variable('webhook_allow_private')})"
+            )
+        return self
+
+
+def table() -> str:
+    """The settings as a markdown table: variable, default, description."""
+    rows = [
+        f"| `{variable(name)}` | {_default(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(["| Variable | Default | Meaning |", "| --- | --- | --- |", *rows])
+
+
+def _default(value: object) -> str:
+    return "not set" if value is None else f"`{shown(value)}`"
+
+
+if __name__ == "__main__":
+    print(table())  # noqa: T201  the command's result
