@@ -1,0 +1,1 @@
+"""Who calls us: the forms in which a customer event may arrive."""

@@ -1,0 +1,123 @@
+"""What each kind of call means: the part of a fact that does not depend on who and when."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from integrations.inbound import segment
+from integrations.inbound.names import (
+    CONSENT_UPDATED,
+    ITEM_LISTS,
+    ORDER_KINDS,
+    PAGE_VIEWED,
+    SCREEN_VIEWED,
+    Kind,
+    canonical_name,
+)
+from integrations.inbound.orders import order_fact
+from integrations.inbound.reading import Reading, checked_id
+from integrations.inbound.registers import Register, consents, track_registers, trait_registers
+from integrations.rejection import RejectionError
+
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+class Meaning(NamedTuple):
+    """The last fields of a fact, in its order; see `integrations.facts.EventFact`."""
+
+    kind: Kind
+    signal: str
+    items: tuple[str, ...] = ()
+    order_id: str = ""
+    currency: str = ""
+    amount_minor: int | None = None
+    lines: tuple[tuple[str, int], ...] = ()
+    registers: tuple[Register, ...] = ()
+
+
+def _track(event: segment.Track, _id_hash: bytes, _reading: Reading) -> Meaning:
+    signal = canonical_name(event["event"])
+    if not signal:
+        raise RejectionError("missing_field", "event")
+    properties = event.get("properties") or _NOTHING
+    registers = track_registers(signal, event, properties)
+    kind = Kind.REGISTERS if signal == CONSENT_UPDATED else Kind.SIGNAL
+    return Meaning(kind, signal, touched_items(signal, properties), registers=registers)
+
+
+def _page(event: segment.Page, _id_hash: bytes, _reading: Reading) -> Meaning:
+    items = touched_items(PAGE_VIEWED, event.get("properties") or _NOTHING)
+    return Meaning(Kind.SIGNAL, PAGE_VIEWED, items, registers=consents(event))
+
+
+def _screen(event: segment.Screen, _id_hash: bytes, _reading: Reading) -> Meaning:
+    items = touched_items(SCREEN_VIEWED, event.get("properties") or _NOTHING)
+    return Meaning(Kind.SIGNAL, SCREEN_VIEWED, items, registers=consents(event))
+
+
+def _order(event: segment.Order, id_hash: bytes, reading: Reading) -> Meaning:
+    signal = canonical_name(event["event"])
+    kind = ORDER_KINDS[signal]
+    order = order_fact(
+        kind, event.get("properties") or {}, f"#{id_hash.hex()}", reading.default_currency
+    )
+    return Meaning(kind, signal, (), *order, consents(event))
+
+
+def _identify(event: segment.Identify, _id_hash: bytes, reading: Reading) -> Meaning:
+    found = trait_registers(event.get("traits") or _NOTHING, reading.traits)
+    found |= consents(event)
+    return Meaning(Kind.REGISTERS, "", registers=tuple(sorted(found.items())))
+
+
+def _alias(event: segment.Alias, _id_hash: bytes, _reading: Reading) -> Meaning:
+    previous = event["previousId"]
+    if not previous:
+        raise RejectionError("missing_field", "previousId")
+    registers = (("alias:" + str(previous), True), *consents(event))
+    return Meaning(Kind.REGISTERS, "", registers=registers)
+
+
+def _group(event: segment.Group, _id_hash: bytes, _reading: Reading) -> Meaning:
+    group = event["groupId"]
+    if not group:
+        raise RejectionError("missing_field", "groupId")
+    registers = (*consents(event), ("group", str(group)))
+    return Meaning(Kind.REGISTERS, "", registers=registers)
+
+
+READERS: Final[dict[str, Callable[[Any, bytes, Reading], Meaning]]] = {
+    "track": _track,
+    "order": _order,
+    "page": _page,
+    "screen": _screen,
+    "identify": _identify,
+    "alias": _alias,
+    "group": _group,
+}
+"""Tag of `segment.tag_of` -> reader."""
+
+
+def touched_items(signal: str, properties: Mapping[str, Any]) -> tuple[str, ...]:
+    """Distinct item ids, in the order in which the event names them."""
+    item = properties.get("product_id") or properties.get("sku")
+    products = properties.get("products")
+    if signal not in ITEM_LISTS and not products:
+        return (str(item),) if item else ()
+    found = [item, *(each.get("product_id") or each.get("sku") for each in products or ())]
+    if signal in ITEM_LISTS:
+        found += _listed_items(properties.get("items"))
+    return tuple(dict.fromkeys(str(each) for each in found if each))
+
+
+def _listed_items(listed: Any) -> list[str | int]:
+    """`items` of a recommendation event: ids, or objects with product_id or sku."""
+    if listed is None:
+        return []
+    if not isinstance(listed, list):
+        raise RejectionError("wrong_type", "properties.items")
+    found: list[str | int] = []
+    for position, each in enumerate(listed):
+        item = each.get("product_id") or each.get("sku") if isinstance(each, dict) else each
+        if item is not None:
+            found.append(checked_id(item, f"properties.items.{position}"))
+    return found
