@@ -1,0 +1,240 @@
+"""Fold one batch of a shard's stream: entries and stored values in, one commit out. Pure."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgpack
+from integrations.facts import EventFact, Kind, Reading, Rejected, read_events
+
+from worker.profile import codec, fold, memory
+from worker.profile.ledger import NO_WEEK, Profile, week_of
+from worker.profile.memory import Limits, Seen
+from worker.store.envelope import Envelope, pack, unpack
+from worker.store.ingesting import Batch, Commit, Entry, Refused, Stored, Write
+from worker.store.keys import shard_of
+
+#: Entries of the 1st, 2nd .. attempt from one cursor: a batch that ends its process is cut to single
+#: entries, and a single entry that does so twice is quarantined.
+POISON_TRIES: Final = 5
+
+_DAY_S: Final = 86_400
+_ORDER_KINDS: Final = frozenset({Kind.ORDER, Kind.ORDER_UPDATE, Kind.REFUND, Kind.CANCEL})
+
+
+class Rules(NamedTuple):
+    """What folding depends on besides its input: the same for every worker of an installation."""
+
+    shards: int
+    reading: Reading
+    limits: Limits
+    retention_s: int
+
+
+class Told(NamedTuple):
+    """One readable entry: what it says, and the entry it came in."""
+
+    fact: EventFact
+    entry: Entry
+
+
+def attempts(batch_size: int) -> tuple[int, ...]:
+    """How many entries to read at the 1st, 2nd .. try from one cursor."""
+    return (batch_size, batch_size, 1)
+
+
+class Read(NamedTuple):
+    """A batch after validation: the facts by customer, in stream order, and what was refused."""
+
+    by_customer: dict[str, list[Told]]
+    refused: list[Refused]
+
+
+def read(batch: Batch, rules: Rules) -> Read:
+    """Validate a batch. An entry that cannot be read is refused, the others go on."""
+    by_customer: dict[str, list[Told]] = {}
+    refused: list[Refused] = []
+    entries = batch.entries
+    if batch.tries >= POISON_TRIES:
+        refused.append(_refuse(entries[0], "poison", "its batch ended the process each time"))
+        entries = entries[1:]
+    known = [entry for entry in entries if entry.kind == "event"]
+    facts = iter(read_events([e.event for e in known], [e.at_s for e in known], rules.reading))
+    for entry in entries:
+        if entry.kind != "event":
+            refused.append(_refuse(entry, "unknown_kind", f"entry kind {entry.kind[:40]!r}"))
+            continue
+        fact = next(facts)
+        if isinstance(fact, Rejected):
+            refused.append(Refused(entry.id, *fact, entry.event))
+        elif shard_of(fact.customer_id, rules.shards) != batch.shard:
+            belongs = shard_of(fact.customer_id, rules.shards)
+            refused.append(_refuse(entry, "wrong_shard", f"the customer lives in shard {belongs}"))
+        else:
+            by_customer.setdefault(fact.customer_id, []).append(Told(fact, entry))
+    return Read(by_customer, refused)
+
+
+def wants_cold(by_customer: Mapping[str, Sequence[Told]]) -> dict[str, bool]:
+    """Whose cold part is certainly needed: orders are looked up in the whole ledger."""
+    return {
+        customer: any(told.fact.kind in _ORDER_KINDS for told in tolds)
+        for customer, tolds in by_customer.items()
+    }
+
+
+def late(by_customer: Mapping[str, Sequence[Told]], stored: Mapping[str, Stored]) -> list[str]:
+    """Customers with an event older than their open week, whose cold part was not loaded."""
+    found = []
+    for customer, tolds in by_customer.items():
+        held = stored[customer]
+        if held.profile is not None and held.cold is None:
+            open_week = unpack(held.profile).open_week
+            if any(fold.is_late(told.fact, open_week) for told in tolds):
+                found.append(customer)
+    return found
+
+
+class _Folded(NamedTuple):
+    writes: list[Write]
+    applied: list[Told]
+    duplicates: int
+    overflowed: int
+    refused: list[Refused]
+
+
+def build(batch: Batch, read_: Read, stored: Mapping[str, Stored], rules: Rules) -> Commit:
+    """Fold what was read into the stored profiles: the commit of the batch."""
+    start = batch.position
+    seq = start.seq + 1
+    loud, quiet, new, writes, refused = [], [], [], [], list(read_.refused)
+    changed: list[tuple[str, list[str]]] = []
+    applied = duplicates = overflowed = 0
+    for customer, tolds in read_.by_customer.items():
+        held = stored[customer]
+        folded = _fold_customer(customer, tolds, held, seq, rules)
+        duplicates += folded.duplicates
+        refused += folded.refused
+        if not folded.applied:
+            continue
+        applied += len(folded.applied)
+        overflowed += folded.overflowed
+        writes += folded.writes
+        changed.append((customer, _items(folded.applied)))
+        is_quiet = all(told.entry.quiet for told in folded.applied)
+        (quiet if is_quiet else loud).append(customer)
+        if held.profile is None:
+            spread_s = zlib.crc32(customer.encode()) % _DAY_S
+            new.append((customer, folded.applied[0].entry.at_s + spread_s))
+    last = batch.entries[-1]
+    position = start._replace(
+        cursor=last.id,
+        seq=seq if changed else start.seq,
+        covered=start.covered + len(batch.entries),
+        applied=start.applied + applied,
+        duplicates=start.duplicates + duplicates,
+        quarantined=start.quarantined + len(refused),
+        overflowed=start.overflowed + overflowed,
+    )
+    refused.sort(key=lambda one: _id_key(one.entry_id))
+    delta = msgpack.packb(changed) if changed else b""
+    keep_from_s = last.at_s - rules.retention_s
+    trim = f"{keep_from_s * 1000}-0" if batch.entries[0].at_s < keep_from_s or seq % 64 == 0 else ""
+    return Commit(batch, position, loud, quiet, new, refused, writes, delta, trim)
+
+
+def _fold_customer(
+    customer: str, tolds: Sequence[Told], held: Stored, seq: int, rules: Rules
+) -> _Folded:
+    try:
+        return _fold_all(customer, tolds, held, seq, rules)
+    except codec.NewerFormatError:
+        raise
+    except (Exception, MemoryError):  # noqa: BLE001 - whatever it is, the neighbors go on
+        return _fold_carefully(customer, tolds, held, seq, rules)
+
+
+def _fold_carefully(
+    customer: str, tolds: Sequence[Told], held: Stored, seq: int, rules: Rules
+) -> _Folded:
+    """Find the events that cannot be applied: each is tried behind those that could."""
+    good: list[Told] = []
+    refused: list[Refused] = []
+    for told in tolds:
+        try:
+            _fold_all(customer, [*good, told], held, seq, rules)
+        except (Exception, MemoryError) as error:  # noqa: BLE001 - the event is kept, with the reason
+            detail = f"the event could not be applied: {type(error).__name__}: {error}"
+            refused.append(_refuse(told.entry, "not_applicable", detail[:300]))
+        else:
+            good.append(told)
+    folded = _fold_all(customer, good, held, seq, rules) if good else _Folded([], [], 0, 0, [])
+    return folded._replace(refused=folded.refused + refused)
+
+
+def _fold_all(
+    customer: str, tolds: Sequence[Told], held: Stored, seq: int, rules: Rules
+) -> _Folded:
+    envelope = unpack(held.profile) if held.profile is not None else Envelope(0, NO_WEEK, 0, "", b"")
+    profile = codec.decode(envelope.hot or None, held.cold)
+    before = (held.memory or b"")[: envelope.memory_len]
+    remembered = before
+    applied: list[Told] = []
+    refused: list[Refused] = []
+    duplicates = 0
+    for told in tolds:
+        fact, entry_s = told.fact, told.entry.at_s
+        seen = memory.look_up(remembered, fact.id_hash, fact.digest, entry_s, rules.limits)
+        if seen is Seen.DUPLICATE:
+            duplicates += 1
+        elif seen is Seen.CONFLICT:
+            detail = "an event with this id and other content was applied before"
+            refused.append(_refuse(told.entry, "conflict", detail))
+        else:
+            fold.apply(profile, fact)
+            remembered += _records(fact, entry_s)
+            applied.append(told)
+    if not applied:
+        return _Folded([], [], duplicates, 0, refused)
+    kept, lost = memory.compact(remembered, applied[-1].entry.at_s, rules.limits)
+    writes = _writes(customer, profile, seq, applied[-1].fact.event_id, before, kept)
+    return _Folded(writes, applied, duplicates, lost, refused)
+
+
+def _writes(
+    customer: str, profile: Profile, seq: int, event_id: str, before: bytes, after: bytes
+) -> list[Write]:
+    encoded = codec.encode(profile)
+    writes = []
+    if encoded.cold is not None:
+        writes.append(Write("cold", customer, encoded.cold.offset, encoded.cold.data))
+    if after.startswith(before):
+        writes.append(Write("memory", customer, len(before), after[len(before) :]))
+    else:
+        writes.append(Write("memory", customer, None, after))
+    envelope = Envelope(seq, profile.open_week, len(after), event_id, encoded.hot)
+    writes.append(Write("profile", customer, None, pack(envelope)))
+    return writes
+
+
+def _records(fact: EventFact, entry_s: int) -> bytes:
+    week = week_of(fact.at_s)
+    cells = [memory.cell_hash(week, key) for key in fold.cells_of(fact)]
+    return memory.remember(fact.id_hash, fact.digest, entry_s, cells)
+
+
+def _items(applied: Sequence[Told]) -> list[str]:
+    items = {item for told in applied for item in told.fact.items}
+    items.update(item for told in applied for item, _ in told.fact.lines)
+    return sorted(items)
+
+
+def _refuse(entry: Entry, reason: str, detail: str) -> Refused:
+    return Refused(entry.id, reason, "", detail, entry.event)
+
+
+def _id_key(entry_id: str) -> tuple[int, int]:
+    ms, _, seq = entry_id.partition("-")
+    return int(ms), int(seq)

@@ -1,0 +1,93 @@
+"""Ingest: entries of the shards' streams become profiles, each exactly once in effect."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from worker import batch as batches
+from worker.batch import Rules
+from worker.store.ingesting import Batch, IngestStore, Stored
+
+
+class Round(NamedTuple):
+    """What one round did."""
+
+    entries: int
+    applied: int
+    refused_commits: int
+    marked: int
+
+
+class Ingest:
+    """Drains shards. Any number may run side by side: the commit decides whose batch counts.
+
+    batch_size        entries of one commit, 1 to 1000
+    shards_per_round  shards that one round works on together, to share its round trips
+    """
+
+    def __init__(
+        self, store: IngestStore, rules: Rules, *, batch_size: int = 250, shards_per_round: int = 8
+    ) -> None:
+        self._store = store
+        self._rules = rules
+        self._batch_size = batch_size
+        self._shards_per_round = shards_per_round
+        self._next = 0
+
+    def round(self, shards: Sequence[int] | None = None) -> Round:
+        """Apply one batch of some shards that have entries; of the given ones, or of any."""
+        chosen = self._choose(self._store.waiting()) if shards is None else list(shards)
+        if not chosen:
+            return Round(0, 0, 0, 0)
+        return self._apply(self._store.begin(chosen, batches.attempts(self._batch_size)))
+
+    def drain(self) -> int:
+        """Rounds until nothing waits; the number of entries."""
+        total = 0
+        while done := self.round().entries:
+            total += done
+        return total
+
+    def _choose(self, waiting: list[int]) -> list[int]:
+        """Some of the waiting shards, each in its turn."""
+        after = [shard for shard in waiting if shard >= self._next]
+        chosen = (after + [shard for shard in waiting if shard < self._next])[: self._shards_per_round]
+        if chosen:
+            self._next = chosen[-1] + 1
+        return chosen
+
+    def _apply(self, taken: list[Batch]) -> Round:
+        reads = [batches.read(batch, self._rules) for batch in taken]
+        stored = self._load(taken, reads)
+        commits = [
+            batches.build(batch, read, stored[batch.shard], self._rules)
+            for batch, read in zip(taken, reads, strict=True)
+        ]
+        results = self._store.commit(commits)
+        done = [commit for commit, result in zip(commits, results, strict=True) if result]
+        return Round(
+            entries=sum(len(commit.batch.entries) for commit in done),
+            applied=sum(c.position.applied - c.batch.position.applied for c in done),
+            refused_commits=results.count(0),
+            marked=sum(len(commit.loud) + len(commit.quiet) for commit in done),
+        )
+
+    def _load(
+        self, taken: list[Batch], reads: list[batches.Read]
+    ) -> dict[int, dict[str, Stored]]:
+        wanted = {
+            batch.shard: batches.wants_cold(read.by_customer)
+            for batch, read in zip(taken, reads, strict=True)
+            if read.by_customer
+        }
+        stored = self._store.load_all(wanted) if wanted else {}
+        late = [
+            (batch.shard, customer)
+            for batch, read in zip(taken, reads, strict=True)
+            for customer in batches.late(read.by_customer, stored.get(batch.shard, {}))
+        ]
+        if late:
+            for (shard, customer), cold in self._store.load_cold(late).items():
+                stored[shard][customer] = stored[shard][customer]._replace(cold=cold)
+        return {batch.shard: stored.get(batch.shard, {}) for batch in taken}

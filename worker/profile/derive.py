@@ -1,0 +1,124 @@
+"""Read a ledger: its orders net of updates, refunds and returns, and its interactions with items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from worker.profile.codec import iter_blocks
+from worker.profile.ledger import Block, OrderRecord, Profile, Statement, order_at
+from worker.profile.signals import split_cell
+
+
+class Order(NamedTuple):
+    """An order as it stands: restated by updates, lowered by refunds.
+
+    amount_minor   money left, >= 0; None while it is not known
+    lines          item id and quantity left in thousandths, > 0; sorted by item
+    cancelled      cancelled, or refunded in full: not counted
+    """
+
+    order_id: str
+    at_s: int
+    currency: str
+    amount_minor: int | None
+    lines: tuple[tuple[str, int], ...]
+    cancelled: bool
+
+
+class SignalCount(NamedTuple):
+    """How often a signal came for an item ("" = none) in a UTC week."""
+
+    week: int
+    code: str
+    item: str
+    count: int
+
+
+def blocks(profile: Profile, until_week: int | None = None) -> Iterator[tuple[int, Block]]:
+    """The blocks of a profile, oldest first. The cold part must be loaded."""
+    if profile.blocks is not None:
+        found = sorted(profile.blocks.items())
+    else:
+        found = iter_blocks((profile.cold or b"") + profile.spilled)
+        if profile.block:
+            found.append((profile.open_week, profile.block))
+    for week, block in found:
+        if until_week is None or week <= until_week:
+            yield week, block
+
+
+def orders(profile: Profile, before_s: int | None = None) -> list[Order]:
+    """The orders of a profile, oldest first; with `before_s`, as they stood before that instant.
+
+    A refund that names no known order is a return: it is taken from the newest earlier lines of
+    its items.
+    """
+    found: list[Order] = []
+    returns: list[Statement] = []
+    for _, block in blocks(profile):
+        for order_id, record in block.orders.items():
+            as_of = record if before_s is None else _cut(record, before_s)
+            if as_of[0]:
+                found.append(_net(order_id, as_of))
+            elif order_id.startswith("#"):
+                returns += as_of[1]
+    found.sort(key=lambda order: (order.at_s, order.order_id))
+    for back in sorted(returns, key=lambda one: (one[0], one[1])):
+        _take_back(found, back)
+    return found
+
+
+def signals(profile: Profile) -> list[SignalCount]:
+    """The signal counts of a profile, by week."""
+    return [
+        SignalCount(week, *split_cell(key), count)
+        for week, block in blocks(profile)
+        for key, count in block.signals.items()
+    ]
+
+
+def _cut(record: OrderRecord, before_s: int) -> OrderRecord:
+    return [[entry for entry in part if entry[0] < before_s] for part in record]
+
+
+def _lines(flat: list[str | int]) -> dict[str, int]:
+    return {str(flat[i]): int(flat[i + 1]) for i in range(0, len(flat), 2)}
+
+
+def _net(order_id: str, record: OrderRecord) -> Order:
+    versions, refunds, cancels = record
+    _, _, _, currency, amount, flat = versions[-1]
+    lines = _lines(flat)
+    cancelled = bool(cancels)
+    for _, _, refund_currency, refunded, back in refunds:
+        if refunded is None and not back:
+            cancelled = True
+        elif refunded is not None and amount is not None and refund_currency in ("", currency):
+            amount = max(0, amount - refunded)
+            cancelled = cancelled or (amount == 0 and refunded > 0)
+        for item, quantity in _lines(back).items():
+            lines[item] = lines.get(item, 0) - quantity
+    left = tuple(sorted((item, quantity) for item, quantity in lines.items() if quantity > 0))
+    if flat and not left:
+        cancelled = True
+    return Order(order_id, order_at(record), currency, amount, left, cancelled)
+
+
+def _take_back(found: list[Order], back: Statement) -> None:
+    at_s, _, currency, amount, flat = back
+    wanted = _lines(flat)
+    for index in range(len(found) - 1, -1, -1):
+        order = found[index]
+        if order.at_s > at_s or order.cancelled:
+            continue
+        taken = {item: min(wanted.get(item, 0), quantity) for item, quantity in order.lines}
+        if not any(taken.values()):
+            continue
+        for item, quantity in taken.items():
+            wanted[item] = wanted.get(item, 0) - quantity
+        left = tuple((item, have - taken[item]) for item, have in order.lines if have > taken[item])
+        money = order.amount_minor
+        if money is not None and amount and currency in ("", order.currency):
+            money, amount = max(0, money - amount), max(0, amount - money)
+        found[index] = order._replace(lines=left, amount_minor=money, cancelled=not left)

@@ -1,0 +1,140 @@
+"""Apply one event to a profile: commutative, so that order and batching cannot change the result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from integrations.facts import EventFact, Kind
+
+from worker.profile.codec import settle, spill, thaw
+from worker.profile.ledger import (
+    NEVER,
+    NO_WEEK,
+    Block,
+    OrderRecord,
+    Profile,
+    Statement,
+    order_at,
+    week_of,
+)
+from worker.profile.signals import cell, code_of
+
+_VERSIONS, _REFUNDS, _CANCELS = 0, 1, 2
+
+
+def is_late(fact: EventFact, open_week: int) -> bool:
+    """Does a signal belong to a closed week, so that the cold part must be loaded?"""
+    return fact.kind == Kind.SIGNAL and week_of(fact.at_s) < open_week
+
+
+def cells_of(fact: EventFact) -> list[str]:
+    """The counts that an event raises by one: one per item, one in all where it names none."""
+    if fact.kind != Kind.SIGNAL:
+        return []
+    code = code_of(fact.signal)
+    return [cell(code, item) for item in fact.items] or [code]
+
+
+def apply(profile: Profile, fact: EventFact) -> None:
+    """Fold one event into the profile, in place. The caller has dropped duplicates of signals.
+
+    Raises CodecError when the cold part is needed and was not loaded: orders are looked up in the
+    whole ledger, signals only when they are late.
+    """
+    at_s = fact.at_s
+    profile.first_s = at_s if profile.first_s == NEVER else min(profile.first_s, at_s)
+    profile.last_s = max(profile.last_s, at_s)
+    for name, value in fact.registers:
+        _write_register(profile, name, at_s, fact.id_hash, value)
+    if fact.signal:
+        code = code_of(fact.signal)
+        if profile.last_signals.get(code, -1) < at_s:
+            profile.last_signals[code] = at_s
+    if fact.kind == Kind.SIGNAL:
+        _count(profile, week_of(at_s), cells_of(fact))
+    elif fact.kind != Kind.REGISTERS:
+        _state_order(profile, fact)
+
+
+def _write_register(
+    profile: Profile, name: str, at_s: int, id_hash: bytes, value: object
+) -> None:
+    held = profile.registers.get(name)
+    if held is None or (held[0], held[1]) < (at_s, id_hash):
+        profile.registers[name] = [at_s, id_hash, value]
+
+
+def _count(profile: Profile, week: int, cells: Sequence[str]) -> None:
+    block = _block(profile, week)
+    signals = block.signals
+    for key in cells:
+        signals[key] = signals.get(key, 0) + 1
+    if profile.blocks is not None:
+        settle(profile)
+
+
+def _block(profile: Profile, week: int) -> Block:
+    """The block of a week, ready to change; a newer week closes the open one."""
+    if profile.blocks is None and week >= profile.open_week:
+        if week > profile.open_week:
+            if profile.open_week != NO_WEEK:
+                spill(profile)
+            profile.open_week = week
+        return profile.block
+    return thaw(profile).setdefault(week, Block())
+
+
+def _state_order(profile: Profile, fact: EventFact) -> None:
+    """Add what an order event states to its order, wherever in the ledger that order lies."""
+    week = _find(profile, fact.order_id)
+    if week is None:
+        record: OrderRecord = [[], [], []]
+    elif profile.blocks is None and week == profile.open_week:
+        record = profile.block.orders[fact.order_id]
+    else:
+        record = thaw(profile)[week].orders[fact.order_id]
+    part, statement = _statement(fact)
+    state(record[part], statement)
+    moved_to = week_of(order_at(record))
+    if week is not None and week != moved_to:
+        del thaw(profile)[week].orders[fact.order_id]
+    if week != moved_to:
+        _block(profile, moved_to).orders[fact.order_id] = record
+    if profile.blocks is not None:
+        settle(profile)
+
+
+def _find(profile: Profile, order_id: str) -> int | None:
+    """The week whose block holds an order, or None."""
+    if profile.blocks is None:
+        if order_id in profile.block.orders:
+            return profile.open_week
+        closed = (profile.cold or b"") + profile.spilled
+        if profile.cold is not None and order_id.encode() not in closed:
+            return None
+    for week, block in thaw(profile).items():
+        if order_id in block.orders:
+            return week
+    return None
+
+
+def _statement(fact: EventFact) -> tuple[int, Statement]:
+    lines = [part for line in fact.lines for part in line]
+    if fact.kind == Kind.REFUND:
+        return _REFUNDS, [fact.at_s, fact.id_hash, fact.currency, fact.amount_minor, lines]
+    if fact.kind == Kind.CANCEL:
+        return _CANCELS, [fact.at_s, fact.id_hash]
+    kind = int(fact.kind)
+    return _VERSIONS, [fact.at_s, fact.id_hash, kind, fact.currency, fact.amount_minor, lines]
+
+
+def state(statements: list[Statement], new: Statement) -> None:
+    """Add a statement to a sorted set of them; one that says the same at the same time is the same."""
+    for held in statements:
+        if held[0] == new[0] and held[2:] == new[2:]:
+            held[1] = min(held[1], new[1])
+            break
+    else:
+        statements.append(new)
+    if len(statements) > 1:
+        statements.sort(key=lambda one: (one[0], one[1]))

@@ -1,0 +1,1 @@
+"""Every Redis key, script and stored format, and nothing else."""

@@ -1,0 +1,50 @@
+"""The stored value of a profile: what depends on arrival, in front of what the events alone decide."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+_HEADER: Final = struct.Struct(">BQiIH")
+_FORMAT: Final = 1
+
+
+class Envelope(NamedTuple):
+    """A profile's place in its shard.
+
+    seq               number of the commit that changed it last
+    open_week         week of the open block (`worker.profile.ledger`): older events need the cold part
+    memory_len        bytes of the id memory that count
+    through_event_id  id of the event that was applied last, in stream order
+    hot               hot part of the profile (`worker.profile.codec`)
+    """
+
+    seq: int
+    open_week: int
+    memory_len: int
+    through_event_id: str
+    hot: bytes
+
+
+def pack(envelope: Envelope) -> bytes:
+    """The stored value."""
+    event_id = envelope.through_event_id.encode()
+    header = _HEADER.pack(
+        _FORMAT, envelope.seq, envelope.open_week, envelope.memory_len, len(event_id)
+    )
+    return header + event_id + envelope.hot
+
+
+def unpack(value: bytes) -> Envelope:
+    """Read a stored value.
+
+    Raises ValueError when it is damaged or of a newer release.
+    """
+    try:
+        form, seq, open_week, memory_len, length = _HEADER.unpack_from(value)
+    except struct.error:
+        raise ValueError("the profile's envelope is damaged") from None
+    if form != _FORMAT:
+        raise ValueError(f"profile envelope format {form}; this release reads {_FORMAT}")
+    end = _HEADER.size + length
+    return Envelope(seq, open_week, memory_len, value[_HEADER.size : end].decode(), value[end:])

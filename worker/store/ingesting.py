@@ -1,0 +1,228 @@
+"""What ingest reads and writes: entries after the cursor, profiles, and the commit of a batch."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from worker.store.keys import Keys
+from worker.store.scripts import Call, Client, Scripts
+
+START: Final = "0-0"
+STAGE: Final = "ingest"
+_COUNTERS: Final = ("seq", "covered", "applied", "duplicates", "quarantined", "overflowed")
+
+
+class Entry(NamedTuple):
+    """One entry of a shard's stream."""
+
+    id: str
+    kind: str
+    event: bytes
+    quiet: bool
+
+    @property
+    def at_s(self) -> int:
+        """When the server took it, Unix s."""
+        return int(self.id.partition("-")[0]) // 1000
+
+
+class Position(NamedTuple):
+    """Where a shard stands: what a commit compares and what it counts on."""
+
+    epoch: bytes
+    cursor: str
+    seq: int
+    covered: int
+    applied: int
+    duplicates: int
+    quarantined: int
+    overflowed: int
+
+
+class Batch(NamedTuple):
+    """A leased shard and the entries behind its cursor."""
+
+    shard: int
+    token: str
+    tries: int
+    position: Position
+    entries: list[Entry]
+
+
+class Stored(NamedTuple):
+    """A customer's stored values; None where there is none, or it was not asked for."""
+
+    profile: bytes | None
+    memory: bytes | None
+    cold: bytes | None
+
+
+class Write(NamedTuple):
+    """One value to write: the whole (`offset` None), or from an offset on."""
+
+    part: str  # "cold", "memory" or "profile": the order in which a customer's are written
+    customer_id: str
+    offset: int | None
+    data: bytes
+
+
+class Refused(NamedTuple):
+    """An entry for the quarantine."""
+
+    entry_id: str
+    reason: str
+    path: str
+    detail: str
+    event: bytes
+
+
+class Commit(NamedTuple):
+    """All that one batch changes."""
+
+    batch: Batch
+    position: Position
+    loud: list[str]
+    quiet: list[str]
+    new: list[tuple[str, int]]
+    refused: list[Refused]
+    writes: list[Write]
+    delta: bytes
+    trim_below: str
+
+
+class IngestStore:
+    """The ingest side of a server. One object per process; `prepare` first."""
+
+    def __init__(self, client: Client, keys: Keys, *, lease_ms: int) -> None:
+        self._client = client
+        self._keys = keys
+        self._scripts = Scripts(client)
+        self._lease_ms = lease_ms
+        self._cursors = dict.fromkeys(range(keys.shards), START)
+
+    def prepare(self) -> None:
+        """Give every shard an epoch, if it has none: an emptied server begins a new one."""
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in range(self._keys.shards):
+            pipeline.set(self._keys.epoch(shard), secrets.token_hex(8), nx=True)
+        pipeline.execute()
+
+    def waiting(self) -> list[int]:
+        """The shards that hold entries behind the cursor last seen here."""
+        pipeline = self._client.pipeline(transaction=False)
+        for shard, cursor in self._cursors.items():
+            pipeline.xrange(self._keys.events(shard), min="(" + cursor, count=1)
+        replies = pipeline.execute()
+        return [shard for shard, reply in zip(self._cursors, replies, strict=True) if reply]
+
+    def begin(self, shards: Sequence[int], limits: Sequence[int]) -> list[Batch]:
+        """Lease shards and read what waits there; shards that others hold or that are dry are left out.
+
+        limits   entries to read at the 1st, 2nd .. try from one cursor; the last one holds on
+        """
+        token = secrets.token_hex(8)
+        k = self._keys
+        calls = [
+            Call("begin", [k.lease(s, STAGE), k.tries(s), k.meta(s), k.epoch(s)], [token, self._lease_ms])
+            for s in shards
+        ]
+        taken = [(s, reply) for s, reply in zip(shards, self._scripts.run_all(calls), strict=True) if reply]
+        pipeline = self._client.pipeline(transaction=False)
+        heads = []
+        for shard, (tries, epoch, *meta) in taken:
+            position = _position(epoch, meta)
+            self._cursors[shard] = position.cursor
+            heads.append((shard, int(tries), position))
+            limit = limits[min(int(tries), len(limits)) - 1]
+            pipeline.xrange(k.events(shard), min="(" + position.cursor, count=limit)
+        batches = []
+        for (shard, tries, position), rows in zip(heads, pipeline.execute(), strict=True):
+            batch = Batch(shard, token, tries, position, [_entry(*row) for row in rows])
+            if batch.entries:
+                batches.append(batch)
+            else:
+                self.release(batch)
+        return batches
+
+    def load(self, shard: int, customers: Mapping[str, bool]) -> dict[str, Stored]:
+        """Profiles and memories of a shard's customers; the cold part where the value is True."""
+        return self.load_all({shard: customers})[shard]
+
+    def load_all(self, wanted: Mapping[int, Mapping[str, bool]]) -> dict[int, dict[str, Stored]]:
+        """`load` for several shards, in one round trip."""
+        k = self._keys
+        pipeline = self._client.pipeline(transaction=False)
+        for shard, customers in wanted.items():
+            names = [k.profile(shard, c) for c in customers] + [k.memory(shard, c) for c in customers]
+            names += [k.cold(shard, c) for c, cold in customers.items() if cold]
+            pipeline.mget(names)
+        found = {}
+        for (shard, customers), values in zip(wanted.items(), pipeline.execute(), strict=True):
+            n = len(customers)
+            cold = iter(values[2 * n :])
+            found[shard] = {
+                customer: Stored(values[i], values[n + i], next(cold) or b"" if with_cold else None)
+                for i, (customer, with_cold) in enumerate(customers.items())
+            }
+        return found
+
+    def load_cold(self, wanted: Iterable[tuple[int, str]]) -> dict[tuple[int, str], bytes]:
+        """The cold parts of some customers."""
+        pairs = list(wanted)
+        pipeline = self._client.pipeline(transaction=False)
+        for shard, customer in pairs:
+            pipeline.get(self._keys.cold(shard, customer))
+        return {pair: value or b"" for pair, value in zip(pairs, pipeline.execute(), strict=True)}
+
+    def commit(self, commits: Sequence[Commit]) -> list[int]:
+        """Commit batches, each by one script: 1 applied, 2 was applied before, 0 refused."""
+        calls = [Call("commit", *self._arguments(commit)) for commit in commits]
+        results = [int(reply) for reply in self._scripts.run_all(calls)]
+        for commit, result in zip(commits, results, strict=True):
+            if result:
+                self._cursors[commit.batch.shard] = commit.position.cursor
+            else:
+                self.release(commit.batch)
+        return results
+
+    def release(self, batch: Batch) -> None:
+        """Give a lease back without a commit."""
+        k = self._keys
+        self._scripts.run("release", [k.lease(batch.shard, STAGE), k.tries(batch.shard)], [batch.token])
+
+    def _arguments(self, commit: Commit) -> tuple[list[str], list[Any]]:
+        k, shard = self._keys, commit.batch.shard
+        part = {"cold": k.cold, "memory": k.memory, "profile": k.profile}
+        keys = [
+            k.meta(shard), k.epoch(shard), k.lease(shard, STAGE), k.tries(shard), k.events(shard),
+            k.dirty(shard), k.quiet(shard), k.customers(shard), k.due(shard), k.deltas(shard),
+            k.quarantine(shard), *(part[w.part](shard, w.customer_id) for w in commit.writes),
+        ]  # fmt: skip
+        position = commit.position
+        meta = [x for name in _COUNTERS for x in (name, getattr(position, name))]
+        args: list[Any] = [
+            position.epoch, commit.batch.position.cursor, position.cursor, commit.batch.token,
+            commit.trim_below, commit.delta, len(meta), len(commit.loud), len(commit.quiet),
+            len(commit.new), len(commit.refused), position.seq, *meta, *commit.loud, *commit.quiet,
+        ]  # fmt: skip
+        for pair in commit.new:
+            args += pair
+        for refused in commit.refused:
+            args += refused
+        for write in commit.writes:
+            args.append(-1 if write.offset is None else write.offset)
+            args.append(write.data)
+        return keys, [len(args) + 1, *args]
+
+
+def _position(epoch: bytes, meta: Sequence[bytes]) -> Position:
+    fields = {meta[i].decode(): meta[i + 1] for i in range(0, len(meta), 2)}
+    counts = (int(fields.get(name, 0)) for name in _COUNTERS)
+    return Position(epoch, fields.get("cursor", START.encode()).decode(), *counts)
+
+
+def _entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+    kind = fields.get(b"kind", b"event").decode(errors="replace")
+    return Entry(entry_id.decode(), kind, fields.get(b"event", b""), b"quiet" in fields)

@@ -1,0 +1,187 @@
+"""The names of all keys: one function a key, its type beside it.
+
+Keys of a shard carry the hash tag `{s<N>}`: they live in one slot, so one script may touch them all.
+Keys of the whole installation carry `{global}`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+
+def shard_of(customer_id: str, shards: int) -> int:
+    """The shard of a customer: crc32 of the UTF-8 id, modulo the number of shards.
+
+    >>> shard_of("customer-1", 64)
+    19
+    """
+    return zlib.crc32(customer_id.encode()) % shards
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names under one prefix: one installation, one prefix.
+
+    prefix   `CRM_REFLEX_KEY_PREFIX`
+    shards   number of shards, fixed when the installation is created
+    """
+
+    prefix: str
+    shards: int
+
+    def shard(self, customer_id: str) -> int:
+        """The shard that a customer lives in."""
+        return shard_of(customer_id, self.shards)
+
+    def _in(self, shard: int, name: str) -> str:
+        return f"{self.prefix}:{{s{shard}}}:{name}"
+
+    def _all(self, name: str) -> str:
+        return f"{self.prefix}:{{global}}:{name}"
+
+    # ---- ingest writes ----------------------------------------------------------------------
+    def events(self, shard: int) -> str:
+        """STREAM of entries to apply; anybody adds, ingest trims."""
+        return self._in(shard, "events")
+
+    def meta(self, shard: int) -> str:
+        """HASH: cursor, seq, covered and the counters of ingest."""
+        return self._in(shard, "meta")
+
+    def epoch(self, shard: int) -> str:
+        """STRING: changes when the shard's data was lost or restored."""
+        return self._in(shard, "epoch")
+
+    def tries(self, shard: int) -> str:
+        """HASH cursor, count: how often a batch was begun from here and not committed."""
+        return self._in(shard, "tries")
+
+    def customers(self, shard: int) -> str:
+        """SET of the shard's customer ids."""
+        return self._in(shard, "customers")
+
+    def profile(self, shard: int, customer_id: str) -> str:
+        """STRING: envelope and hot part of a profile."""
+        return self._in(shard, "p:" + customer_id)
+
+    def cold(self, shard: int, customer_id: str) -> str:
+        """STRING: closed weeks of a ledger; only the length that the hot part names counts."""
+        return self._in(shard, "l:" + customer_id)
+
+    def memory(self, shard: int, customer_id: str) -> str:
+        """STRING: ids of recent events; only the length that the envelope names counts."""
+        return self._in(shard, "m:" + customer_id)
+
+    def deltas(self, shard: int) -> str:
+        """STREAM: which customers a commit changed, and which of their items."""
+        return self._in(shard, "deltas")
+
+    def quarantine(self, shard: int) -> str:
+        """STREAM of events that were refused, with the reason and the raw bytes."""
+        return self._in(shard, "quarantine")
+
+    # ---- mailboxes --------------------------------------------------------------------------
+    def dirty(self, shard: int) -> str:
+        """ZSET customer -> profile sequence: refresh, and push what changed."""
+        return self._in(shard, "dirty")
+
+    def quiet(self, shard: int) -> str:
+        """ZSET customer -> profile sequence: refresh, but push nothing (backfill)."""
+        return self._in(shard, "quiet")
+
+    def due(self, shard: int) -> str:
+        """ZSET customer -> Unix s of the next refresh by the clock."""
+        return self._in(shard, "due")
+
+    def outbox(self, shard: int) -> str:
+        """ZSET destination and customer -> Unix ms when it may be sent."""
+        return self._in(shard, "outbox")
+
+    # ---- refresh writes ---------------------------------------------------------------------
+    def insight(self, shard: int, customer_id: str) -> str:
+        """STRING: header and JSON of the newest insight."""
+        return self._in(shard, "i:" + customer_id)
+
+    def transitions(self, shard: int) -> str:
+        """ZSET transition (JSON) -> Unix s: segment changes, each once."""
+        return self._in(shard, "transitions")
+
+    def refresh_stats(self, shard: int) -> str:
+        """HASH: counters of refresh."""
+        return self._in(shard, "refreshed")
+
+    # ---- deliver writes ---------------------------------------------------------------------
+    def claimed(self, shard: int) -> str:
+        """HASH destination and customer -> the delivery that is under way."""
+        return self._in(shard, "claimed")
+
+    def delivered(self, shard: int) -> str:
+        """HASH destination and customer -> what the destination holds."""
+        return self._in(shard, "delivered")
+
+    def dead(self, shard: int) -> str:
+        """HASH destination and customer -> the delivery that was given up."""
+        return self._in(shard, "dead")
+
+    def delivery_log(self, shard: int) -> str:
+        """STREAM of attempts, newest last, trimmed."""
+        return self._in(shard, "attempts")
+
+    def delivery_stats(self, shard: int) -> str:
+        """HASH: counters of deliver."""
+        return self._in(shard, "delivery")
+
+    # ---- work ---------------------------------------------------------------------------------
+    def lease(self, shard: int, stage: str) -> str:
+        """STRING token: who works on the shard; saves work, correctness does not rest on it."""
+        return self._in(shard, "lease:" + stage)
+
+    def routed(self, shard: int) -> str:
+        """STRING: the last intake id that the router put into this shard."""
+        return self._in(shard, "routed")
+
+    # ---- the whole installation ---------------------------------------------------------------
+    def installation(self) -> str:
+        """HASH: number of shards, format, creation time."""
+        return self._all("installation")
+
+    def intake(self) -> str:
+        """STREAM: events of producers that do not choose a shard."""
+        return self._all("intake")
+
+    def intake_cursor(self) -> str:
+        """STRING: last intake id that reached its shard."""
+        return self._all("intake-cursor")
+
+    def intake_quarantine(self) -> str:
+        """STREAM of intake entries that name no customer."""
+        return self._all("intake-quarantine")
+
+    def lock(self, name: str) -> str:
+        """STRING token with a time to live: slot guards of beat, pumps, router, training."""
+        return self._all("lock:" + name)
+
+    def bell(self, stage: str) -> str:
+        """LIST of at most one element: a waiting pump wakes when it is pushed."""
+        return self._all("bell:" + stage)
+
+    def models(self) -> str:
+        """HASH model kind -> current version."""
+        return self._all("models")
+
+    def model(self, kind: str, version: int) -> str:
+        """STRING: one immutable model version."""
+        return self._all(f"model:{kind}:{version}")
+
+    def model_versions(self, kind: str) -> str:
+        """ZSET version -> Unix s of publication."""
+        return self._all(f"model-versions:{kind}")
+
+    def training(self) -> str:
+        """HASH model kind -> progress of the running training."""
+        return self._all("training")
+
+    def workers(self) -> str:
+        """HASH node name -> last report (JSON)."""
+        return self._all("workers")

@@ -1,0 +1,125 @@
+"""Stored models: immutable versions, and which of each kind is current."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from worker.store.keys import Keys
+from worker.store.scripts import Client, Scripts
+
+_MAGIC: Final = b"CRMR1\n"
+KINDS: Final = ("segments", "recommendations", "forecasts")
+
+
+class ArtifactError(ValueError):
+    """A stored model is damaged, or of a format that this release does not read."""
+
+
+class Artifact(NamedTuple):
+    """One model version: arrays and JSON, no code.
+
+    meta   parameters and pedigree: as_of_s, trigger, rows, metrics, code version, parent
+    """
+
+    kind: str
+    version: int
+    arrays: Mapping[str, np.ndarray]
+    meta: Mapping[str, Any]
+
+
+class Current(NamedTuple):
+    """What is live. `generation` grows with every publication, promotion and rollback."""
+
+    generation: int
+    versions: Mapping[str, int]
+
+
+class ModelStore:
+    """Model versions on the server. `retrain` and the command line are the only writers."""
+
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self._scripts = Scripts(client)
+
+    def current(self) -> Current:
+        """Generation and live version of each kind."""
+        fields = {
+            name.decode(): int(value)
+            for name, value in self._client.hgetall(self._keys.models()).items()
+        }
+        generation = fields.pop("generation", 0)
+        return Current(generation, fields)
+
+    def publish(
+        self, kind: str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], at_s: int
+    ) -> int:
+        """Store a new version and make it current, in one step; its number."""
+        parent = self.current().versions.get(kind, 0)
+        data = pack(arrays, {**meta, "kind": kind, "parent": parent, "published_at_s": at_s})
+        k = self._keys
+        version = max((number for number, _ in self.versions(kind)), default=0)
+        published = 0
+        while not published:
+            version += 1
+            keys = [k.models(), k.model_versions(kind), k.model(kind, version)]
+            published = int(self._scripts.run("publish", keys, [kind, version, data, at_s]))
+        return version
+
+    def read(self, kind: str, version: int) -> Artifact:
+        """One version.
+
+        Raises ArtifactError when it is missing or damaged.
+        """
+        data = self._client.get(self._keys.model(kind, version))
+        if data is None:
+            raise ArtifactError(f"there is no version {version} of {kind}")
+        arrays, meta = unpack(data)
+        return Artifact(kind, version, arrays, meta)
+
+    def promote(self, kind: str, version: int) -> None:
+        """Make a stored version current (also an older one: rollback).
+
+        Raises ArtifactError when it cannot be read.
+        """
+        self.read(kind, version)
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.hset(self._keys.models(), kind, version)
+        pipeline.hincrby(self._keys.models(), "generation", 1)
+        pipeline.execute()
+
+    def versions(self, kind: str) -> list[tuple[int, int]]:
+        """(version, Unix s of publication), newest first."""
+        rows = self._client.zrange(self._keys.model_versions(kind), 0, -1, desc=True, withscores=True)
+        return [(int(version), int(at_s)) for version, at_s in rows]
+
+
+def pack(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> bytes:
+    """A model as bytes: magic, SHA-256 of the rest, length of the JSON, JSON, npz."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    head = json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()
+    body = len(head).to_bytes(4, "big") + head + buffer.getvalue()
+    return _MAGIC + hashlib.sha256(body).digest() + body
+
+
+def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read a model.
+
+    Raises ArtifactError when a byte differs from what was stored, or the format is another one.
+    """
+    if not data.startswith(_MAGIC):
+        raise ArtifactError("the artifact has a format that this release does not read")
+    checksum, body = data[len(_MAGIC) : len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
+    if hashlib.sha256(body).digest() != checksum:
+        raise ArtifactError("the artifact's checksum is wrong: it was damaged or changed")
+    length = int.from_bytes(body[:4], "big")
+    meta = json.loads(body[4 : 4 + length])
+    with np.load(io.BytesIO(body[4 + length :]), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}, meta

@@ -1,0 +1,196 @@
+"""What refresh reads and writes: marks, profiles and insights."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from worker.store.envelope import unpack
+from worker.store.keys import Keys
+from worker.store.scripts import Call, Client, Scripts
+
+STAGE: Final = "refresh"
+#: Transitions are kept this long.
+TRANSITIONS_S: Final = 400 * 86_400
+
+
+class Mark(NamedTuple):
+    """A customer to refresh. `seq` None: by the clock. `loud`: what changed is pushed."""
+
+    shard: int
+    customer_id: str
+    seq: int | None
+    loud: bool
+
+
+class Held(NamedTuple):
+    """The newest insight, as far as the next one needs it; version 0 = there is none."""
+
+    version: int = 0
+    seq: int = 0
+    generation: int = 0
+    as_of_s: int = 0
+    material: str = ""
+    json: bytes = b""
+
+
+class Known(NamedTuple):
+    """What is stored of a customer: `hot` None where there is no profile."""
+
+    seq: int
+    through_event_id: str
+    hot: bytes | None
+    cold: bytes
+    held: Held
+
+
+class Refreshed(NamedTuple):
+    """One insight to write. `json` b"" keeps the one that is there and only answers the mark."""
+
+    mark: Mark
+    expected_version: int
+    seq: int
+    generation: int
+    as_of_s: int
+    material: str
+    json: bytes
+    push: bool
+    transition: bytes
+    next_due_s: int
+
+
+class RefreshStore:
+    """The refresh side of a server."""
+
+    def __init__(self, client: Client, keys: Keys, *, lease_ms: int) -> None:
+        self._client = client
+        self._keys = keys
+        self._scripts = Scripts(client)
+        self._lease_ms = lease_ms
+        self._tokens: dict[int, str] = {}
+
+    def marked(self, limit: int) -> list[Mark]:
+        """Customers with a loud mark, at most `limit` a shard."""
+        return self._marks(self._keys.dirty, limit, loud=True)
+
+    def quiet(self, limit: int) -> list[Mark]:
+        """Customers with a quiet mark, at most `limit` a shard."""
+        return self._marks(self._keys.quiet, limit, loud=False)
+
+    def due(self, now_s: int, limit: int) -> list[Mark]:
+        """Customers whose clock refresh is due, at most `limit` a shard."""
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in range(self._keys.shards):
+            pipeline.zrangebyscore(self._keys.due(shard), "-inf", now_s, start=0, num=limit)
+        return [
+            Mark(shard, customer.decode(), None, loud=True)
+            for shard, reply in enumerate(pipeline.execute())
+            for customer in reply
+        ]
+
+    def lease(self, marks: Sequence[Mark]) -> list[Mark]:
+        """The marks of the shards that could be leased here."""
+        token = secrets.token_hex(8)
+        shards = list(dict.fromkeys(mark.shard for mark in marks))
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in shards:
+            pipeline.set(self._keys.lease(shard, STAGE), token, nx=True, px=self._lease_ms)
+        mine = {s for s, reply in zip(shards, pipeline.execute(), strict=True) if reply}
+        self._tokens.update(dict.fromkeys(mine, token))
+        return [mark for mark in marks if mark.shard in mine]
+
+    def load(self, customers: Sequence[tuple[int, str]]) -> list[Known]:
+        """Profiles and insights of customers (shard, id)."""
+        k = self._keys
+        pipeline = self._client.pipeline(transaction=False)
+        for shard, customer in customers:
+            pipeline.mget(
+                k.profile(shard, customer), k.cold(shard, customer), k.insight(shard, customer)
+            )
+        return [_known(*values) for values in pipeline.execute()]
+
+    def commit(self, refreshed: Sequence[Refreshed], destinations: Sequence[str]) -> list[bool]:
+        """Write insights, one script a shard; False where somebody else was faster or newer."""
+        by_shard: dict[int, list[int]] = {}
+        for index, one in enumerate(refreshed):
+            by_shard.setdefault(one.mark.shard, []).append(index)
+        calls = [
+            self._call(shard, [refreshed[i] for i in indices], destinations)
+            for shard, indices in by_shard.items()
+        ]
+        written = [False] * len(refreshed)
+        for indices, replies in zip(
+            by_shard.values(), self._scripts.run_all(calls), strict=True
+        ):
+            for index, reply in zip(indices, replies, strict=True):
+                written[index] = reply == 1
+        return written
+
+    def forget(self, marks: Sequence[Mark]) -> None:
+        """Drop marks and due times of customers that have no profile."""
+        pipeline = self._client.pipeline(transaction=False)
+        for mark in marks:
+            for key in (self._keys.dirty, self._keys.quiet, self._keys.due):
+                pipeline.zrem(key(mark.shard), mark.customer_id)
+        pipeline.execute()
+
+    def customers(self) -> int:
+        """How many customers there are."""
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in range(self._keys.shards):
+            pipeline.scard(self._keys.customers(shard))
+        return int(sum(pipeline.execute()))
+
+    def _marks(self, key: object, limit: int, *, loud: bool) -> list[Mark]:
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in range(self._keys.shards):
+            pipeline.zrange(key(shard), 0, limit - 1, withscores=True)  # type: ignore[operator]
+        return [
+            Mark(shard, customer.decode(), int(seq), loud)
+            for shard, reply in enumerate(pipeline.execute())
+            for customer, seq in reply
+        ]
+
+    def _call(self, shard: int, rows: Sequence[Refreshed], destinations: Sequence[str]) -> Call:
+        k = self._keys
+        keys = [
+            k.lease(shard, STAGE), k.dirty(shard), k.quiet(shard), k.due(shard), k.outbox(shard),
+            k.transitions(shard), k.refresh_stats(shard),
+            *(k.insight(shard, row.mark.customer_id) for row in rows),
+        ]  # fmt: skip
+        oldest_s = max(row.as_of_s for row in rows) - TRANSITIONS_S
+        args: list[object] = [self._tokens.get(shard, ""), "\x1f".join(destinations), oldest_s]
+        for row in rows:
+            args += (
+                row.mark.customer_id, row.expected_version, row.seq, row.generation, row.as_of_s,
+                _value(row), "1" if row.push else "", row.transition, row.next_due_s,
+                "" if row.mark.seq is None else row.seq,
+            )  # fmt: skip
+        return Call("insights", keys, args)
+
+
+def _value(row: Refreshed) -> bytes:
+    if not row.json:
+        return b""
+    head = f"{row.expected_version + 1}|{row.seq}|{row.generation}|{row.as_of_s}|{row.material}\n"
+    return head.encode() + row.json
+
+
+def read_insight(value: bytes | None) -> Held:
+    """Header and JSON of a stored insight."""
+    if not value:
+        return Held()
+    head, _, body = value.partition(b"\n")
+    version, seq, generation, as_of_s, material = head.decode().split("|", 4)
+    return Held(int(version), int(seq), int(generation), int(as_of_s), material, body)
+
+
+def _known(profile: bytes | None, cold: bytes | None, insight: bytes | None) -> Known:
+    held = read_insight(insight)
+    if profile is None:
+        return Known(0, "", None, b"", held)
+    envelope = unpack(profile)
+    return Known(envelope.seq, envelope.through_event_id, envelope.hot, cold or b"", held)
+
+
