@@ -1,0 +1,1 @@
+"""Forecasts: who buys again, when, how often and for how much."""
