@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from integrations.inbound import cloudevents
-from integrations.inbound.meaning import READERS
+from integrations.inbound.meaning import READERS, Meaning
 from integrations.inbound.names import Kind
 from integrations.inbound.reading import (
     DEFAULT_TRAITS,
@@ -92,7 +92,7 @@ def read_events(
         try:
             out.append(_fact(checked, entry_s, reading))
         except RejectionError as error:
-            out.append(located(error.rejected, checked.source))
+            out.append(located(error.rejected, checked[3]))
     return out
 
 
@@ -126,5 +126,27 @@ def _fact(checked: Checked, entry_s: int, reading: Reading) -> EventFact:
     id_hash = blake2b(f"{source}\x1f{event_id}".encode(), digest_size=8).digest()
     at_s, timed = event_time(event, entry_s, reading.future_s)
     meaning = READERS[tag](event, id_hash, reading)
-    digest = crc32(ascii((customer, at_s if timed else None, int(meaning[0]), meaning[1:])).encode())
+    digest = digest_of(customer, at_s if timed else None, meaning)
     return EventFact(event_id, id_hash, digest, customer, at_s, timed, *meaning)
+
+
+def digest_of(customer_id: str, at_s: int | None, meaning: Meaning) -> int:
+    """32 bits over what an event says; at_s is None if the event has no time of its own.
+
+    No id or name holds a control character, so these separate the fields without doubt.
+    """
+    kind, signal, items, order_id, currency, amount_minor, lines, registers = meaning
+    text = "%s\x1f%s\x1f%d\x1f%s\x1f%s\x1f%s\x1f%s\x1f%s\x1f%s" % (  # noqa: UP031 - twice as fast
+        customer_id,
+        at_s,
+        kind,
+        signal,
+        "\x1e".join(items),
+        order_id,
+        currency,
+        amount_minor,
+        "\x1e".join(["%s\x1d%d" % line for line in lines]) if lines else "",  # noqa: UP031
+    )
+    if registers:
+        text += ascii(registers)
+    return crc32(text.encode())

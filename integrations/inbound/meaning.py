@@ -1,7 +1,7 @@
 """What each kind of call means: the part of a fact that does not depend on who and when."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from integrations.inbound import segment
 from integrations.inbound.names import (
@@ -18,20 +18,22 @@ from integrations.inbound.reading import Reading, checked_id
 from integrations.inbound.registers import Register, consents, track_registers, trait_registers
 from integrations.rejection import RejectionError
 
+_NO_ORDER: Final[tuple[str, str, int | None, tuple[tuple[str, int], ...]]] = ("", "", None, ())
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
-class Meaning(NamedTuple):
-    """The last fields of a fact, in its order; see `integrations.facts.EventFact`."""
-
-    kind: Kind
-    signal: str
-    items: tuple[str, ...] = ()
-    order_id: str = ""
-    currency: str = ""
-    amount_minor: int | None = None
-    lines: tuple[tuple[str, int], ...] = ()
-    registers: tuple[Register, ...] = ()
+Meaning = tuple[
+    Kind,
+    str,
+    tuple[str, ...],
+    str,
+    str,
+    int | None,
+    tuple[tuple[str, int], ...],
+    tuple[Register, ...],
+]
+"""(kind, signal, items, order_id, currency, amount_minor, lines, registers): the last fields of
+`integrations.facts.EventFact`, as a bare tuple because one is made per event."""
 
 
 def _track(event: segment.Track, _id_hash: bytes, _reading: Reading) -> Meaning:
@@ -41,17 +43,18 @@ def _track(event: segment.Track, _id_hash: bytes, _reading: Reading) -> Meaning:
     properties = event.get("properties") or _NOTHING
     registers = track_registers(signal, event, properties)
     kind = Kind.REGISTERS if signal == CONSENT_UPDATED else Kind.SIGNAL
-    return Meaning(kind, signal, touched_items(signal, properties), registers=registers)
+    items = touched_items(signal, properties)
+    return (kind, signal, items, *_NO_ORDER, registers)
 
 
 def _page(event: segment.Page, _id_hash: bytes, _reading: Reading) -> Meaning:
     items = touched_items(PAGE_VIEWED, event.get("properties") or _NOTHING)
-    return Meaning(Kind.SIGNAL, PAGE_VIEWED, items, registers=consents(event))
+    return (Kind.SIGNAL, PAGE_VIEWED, items, *_NO_ORDER, consents(event))
 
 
 def _screen(event: segment.Screen, _id_hash: bytes, _reading: Reading) -> Meaning:
     items = touched_items(SCREEN_VIEWED, event.get("properties") or _NOTHING)
-    return Meaning(Kind.SIGNAL, SCREEN_VIEWED, items, registers=consents(event))
+    return (Kind.SIGNAL, SCREEN_VIEWED, items, *_NO_ORDER, consents(event))
 
 
 def _order(event: segment.Order, id_hash: bytes, reading: Reading) -> Meaning:
@@ -60,13 +63,13 @@ def _order(event: segment.Order, id_hash: bytes, reading: Reading) -> Meaning:
     order = order_fact(
         kind, event.get("properties") or {}, f"#{id_hash.hex()}", reading.default_currency
     )
-    return Meaning(kind, signal, (), *order, consents(event))
+    return (kind, signal, (), *order, consents(event))
 
 
 def _identify(event: segment.Identify, _id_hash: bytes, reading: Reading) -> Meaning:
     found = trait_registers(event.get("traits") or _NOTHING, reading.traits)
     found |= consents(event)
-    return Meaning(Kind.REGISTERS, "", registers=tuple(sorted(found.items())))
+    return (Kind.REGISTERS, "", (), *_NO_ORDER, tuple(sorted(found.items())))
 
 
 def _alias(event: segment.Alias, _id_hash: bytes, _reading: Reading) -> Meaning:
@@ -74,7 +77,7 @@ def _alias(event: segment.Alias, _id_hash: bytes, _reading: Reading) -> Meaning:
     if not previous:
         raise RejectionError("missing_field", "previousId")
     registers = (("alias:" + str(previous), True), *consents(event))
-    return Meaning(Kind.REGISTERS, "", registers=registers)
+    return (Kind.REGISTERS, "", (), *_NO_ORDER, registers)
 
 
 def _group(event: segment.Group, _id_hash: bytes, _reading: Reading) -> Meaning:
@@ -82,7 +85,7 @@ def _group(event: segment.Group, _id_hash: bytes, _reading: Reading) -> Meaning:
     if not group:
         raise RejectionError("missing_field", "groupId")
     registers = (*consents(event), ("group", str(group)))
-    return Meaning(Kind.REGISTERS, "", registers=registers)
+    return (Kind.REGISTERS, "", (), *_NO_ORDER, registers)
 
 
 READERS: Final[dict[str, Callable[[Any, bytes, Reading], Meaning]]] = {

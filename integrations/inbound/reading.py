@@ -56,19 +56,9 @@ class Reading(NamedTuple):
     future_s: int = 300
 
 
-class Checked(NamedTuple):
-    """A valid event.
-
-    tag     which model it met, see `segment.tag_of`
-    event   the fields that are read
-    call    the whole call as it was sent
-    source  `source` of the CloudEvents envelope, "" without one
-    """
-
-    tag: str
-    event: Any
-    call: dict[str, Any]
-    source: str
+Checked = tuple[str, Any, dict[str, Any], str]
+"""A valid event: (tag, see `segment.tag_of`; the fields that are read; the whole call as it was
+sent; `source` of the CloudEvents envelope, "" without one)."""
 
 
 _MODELS: Final[dict[str, Any]] = {
@@ -210,12 +200,12 @@ def _check_group(
             out[position] = _check_one(tag, call, source)
         return
     for (position, call, source), event in zip(members, events, strict=True):
-        out[position] = Checked(tag, event, call, source)
+        out[position] = (tag, event, call, source)
 
 
 def _check_one(tag: str, call: dict[str, Any], source: str) -> Checked | Rejected:
     try:
-        return Checked(tag, _ONE[tag].validate_python(call), call, source)
+        return tag, _ONE[tag].validate_python(call), call, source
     except ValidationError as error:
         return located(reason_of(error).rejected, source)
 
