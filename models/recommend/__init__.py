@@ -1,0 +1,1 @@
+"""Recommendations: similar customers, what to buy again, what is new for you."""
