@@ -26,6 +26,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from integrations.facts import DEFAULT_TRAITS
 from worker.settings_rules import Currency, Level, Names, ServerUrl, SigningSecret, TimeZone
 from worker.settings_sources import (
     ENV_FILE,
@@ -40,17 +41,6 @@ from worker.settings_sources import (
     variable,
 )
 
-DEFAULT_TRAITS = (
-    "city",
-    "company",
-    "country",
-    "createdAt",
-    "gender",
-    "industry",
-    "language",
-    "plan",
-    "state",
-)
 DAY_S = 86_400
 
 
@@ -102,7 +92,8 @@ class Settings(BaseSettings):
         "USD", description="ISO 4217 currency of forecasts and reports."
     )
     traits: Names = Field(
-        DEFAULT_TRAITS, description="Traits that are kept, comma-separated; others are dropped."
+        tuple(sorted(DEFAULT_TRAITS)),
+        description="Traits that are kept, comma-separated; others are dropped.",
     )
     dedup_window_s: int = Field(
         30 * DAY_S, ge=60, description="Seconds that an event id is remembered against duplicates."
