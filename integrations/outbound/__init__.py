@@ -1,0 +1,1 @@
+"""Whom we call: one file per vendor, under one contract."""

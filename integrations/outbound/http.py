@@ -1,0 +1,148 @@
+"""The only code that talks to a network: one call, one answer or one TransportError.
+
+The transport adapters of requests are used without its Session, so there are no redirects,
+cookies, proxies or netrc, whatever the environment says.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests_hardened.ip_filter import InvalidIPAddress
+from requests_hardened.ip_filter_adapter import IPFilterAdapter
+from urllib3.exceptions import HTTPError
+
+from integrations.outbound.contract import HttpCall
+from integrations.outbound.deadline import Deadline, WatchedHTTPPool, WatchedHTTPSPool
+from integrations.outbound.errors import DeadlineError, ForbiddenTargetError, TransportError
+
+MAX_BODY: Final = 65_536
+USER_AGENT: Final = "crm-reflex"
+_POOLS: Final = {"http": WatchedHTTPPool, "https": WatchedHTTPSPool}
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the receiver answered; header names in lower case, the body at most 64 KiB, raw."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    truncated: bool = False
+
+
+class _Guarded(IPFilterAdapter):  # type: ignore[misc]  # it ships no types
+    """Resolves once, refuses addresses that are not public, connects to the address it checked."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+
+class _Open(HTTPAdapter):
+    """For hosts that the operator vouches for."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+
+class HttpSender:
+    """Sends calls over kept connections; safe for use by several threads.
+
+    trusted_hosts  host names or addresses that may be private or loopback, and may speak plain
+                   http; operators set them, never whoever chooses an endpoint's URL
+    deadline_s     for the whole call after the name is resolved: connect, TLS, send, answer
+    connect_s      for the connection alone
+    ca_file        bundle of authorities to trust instead of the public ones
+    """
+
+    def __init__(
+        self,
+        *,
+        trusted_hosts: frozenset[str] = frozenset(),
+        deadline_s: float = 15.0,
+        connect_s: float = 5.0,
+        ca_file: str | None = None,
+    ) -> None:
+        self._trusted = frozenset(host.lower() for host in trusted_hosts)
+        self._deadline_s = deadline_s
+        self._timeout = (min(connect_s, deadline_s), deadline_s)
+        self._verify: bool | str = ca_file or True
+        self._guarded = _Guarded(is_https_proto=True)
+        self._open = _Open()
+
+    def send(self, call: HttpCall) -> Response:
+        """Make the call once; raise TransportError if no complete answer came.
+
+        Raises  ForbiddenTargetError (nothing was sent), DeadlineError, TransportError
+        """
+        request = _prepared(call)
+        adapter = self._adapter(str(request.url))
+        with Deadline(self._deadline_s) as deadline:
+            try:
+                answer = adapter.send(
+                    request, stream=True, timeout=self._timeout, verify=self._verify, proxies={}
+                )
+                response = _read(answer)
+            except InvalidIPAddress:
+                raise ForbiddenTargetError("the host resolves to a private address") from None
+            except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as e:
+                if deadline.passed:
+                    raise self._late() from None
+                raise TransportError(type(e).__name__) from None
+            if deadline.passed:
+                raise self._late()
+            return response
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._guarded.close()
+        self._open.close()
+
+    def _late(self) -> DeadlineError:
+        return DeadlineError(f"no complete answer within {self._deadline_s:g} s")
+
+    def _adapter(self, url: str) -> HTTPAdapter:
+        parts = urlsplit(url)
+        if (parts.hostname or "").lower() in self._trusted:
+            return self._open
+        if parts.scheme != "https":
+            raise ForbiddenTargetError("plain http goes to trusted hosts only")
+        return self._guarded
+
+
+def _prepared(call: HttpCall) -> requests.PreparedRequest:
+    """The request as it will be sent: the URL that is checked is the one that is used."""
+    if any(sign <= " " or sign in "\\\x7f" for sign in call.url):
+        raise ForbiddenTargetError("the URL holds a space, a control character or a backslash")
+    headers = {"user-agent": USER_AGENT, "accept-encoding": "identity", **call.headers}
+    try:
+        request = requests.Request(call.method, call.url, headers=headers, data=call.body).prepare()
+        parts = urlsplit(str(request.url))
+        forbidden = "@" in parts.netloc or parts.scheme not in {"http", "https"}
+    except (requests.RequestException, ValueError) as error:
+        raise ForbiddenTargetError(f"the call can't be made: {type(error).__name__}") from None
+    if forbidden or "@" in urlsplit(call.url).netloc or not parts.hostname:
+        raise ForbiddenTargetError("the URL has another scheme than http(s), a user, or no host")
+    return request
+
+
+def _read(answer: requests.Response) -> Response:
+    """The answer with at most MAX_BODY bytes of body, not decompressed."""
+    body: bytes = b""
+    truncated = True
+    try:
+        body = answer.raw.read(MAX_BODY + 1, decode_content=False)
+        truncated = len(body) > MAX_BODY
+    finally:
+        if truncated:
+            answer.close()  # an unread rest would be taken for the next answer
+        else:
+            answer.raw.release_conn()
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    return Response(answer.status_code, headers, body[:MAX_BODY], truncated)
