@@ -11,6 +11,7 @@ from worker.store.refreshing import Held, read_insight
 from worker.store.scripts import Call, Client, Scripts
 
 SEPARATOR: Final = "\x1f"
+DISABLED: Final = -1
 
 
 class Row(NamedTuple):
@@ -164,9 +165,18 @@ class DeliverStore:
         """Keep every worker from a destination for a while: it asked for that."""
         self._client.set(self._keys.lock("pause:" + destination), "1", px=max(1, wait_ms))
 
+    def disable(self, destination: str) -> None:
+        """Send nothing to a destination until somebody resumes it."""
+        self._client.set(self._keys.lock("pause:" + destination), "disabled")
+
+    def resume(self, destination: str) -> bool:
+        """End a pause; False if there was none."""
+        return bool(self._client.delete(self._keys.lock("pause:" + destination)))
+
     def paused_ms(self, destination: str) -> int:
-        """How long a destination is still paused; 0 = not at all."""
-        return max(0, int(self._client.pttl(self._keys.lock("pause:" + destination))))
+        """How long a destination is still paused: 0 = not at all, DISABLED = until it is resumed."""
+        left_ms = int(self._client.pttl(self._keys.lock("pause:" + destination)))
+        return DISABLED if left_ms == -1 else max(0, left_ms)
 
     def dead_letters(self) -> list[DeadLetter]:
         """Everything that was given up, newest first."""

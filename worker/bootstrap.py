@@ -1,0 +1,211 @@
+"""The composition root: settings in, connected stages out. One runtime per process, after the fork."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from integrations.facts import Reading
+from worker.batch import Rules
+from worker.clock import Clock, SystemClock
+from worker.deliver import Deliver, endpoint_of
+from worker.index import InteractionIndex
+from worker.ingest import Ingest
+from worker.live import LiveModels
+from worker.profile.memory import Limits
+from worker.refresh import Refresh, RefreshRules
+from worker.retrain import Retrain
+from worker.settings import Settings
+from worker.store.connection import connect
+from worker.store.delivering import DeliverStore
+from worker.store.door import Door, Intake
+from worker.store.ingesting import IngestStore
+from worker.store.installation import verify
+from worker.store.keys import Keys
+from worker.store.models import ModelStore
+from worker.store.population import Population
+from worker.store.quarantine import Quarantine
+from worker.store.refreshing import RefreshStore
+from worker.store.signals import Bells, Locks, Reports
+from worker.tick import Plan, Tick
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from worker.store.scripts import Client
+
+
+@dataclass
+class Runtime:
+    """Everything that a command or a task needs, connected when it is first used.
+
+    url  the state server; the embedded one when the settings name none
+    """
+
+    settings: Settings
+    url: str
+    clock: Clock = field(default_factory=SystemClock)
+
+    @cached_property
+    def client(self) -> Client:
+        """The state server's client; the installation is verified on the way."""
+        settings = self.settings
+        client = connect(self.url, cluster=settings.redis_cluster, tls=settings.tls(self.url))
+        verify(client, self.keys, self.clock.now_s())
+        return client
+
+    @cached_property
+    def keys(self) -> Keys:
+        """Names of all keys."""
+        return Keys(self.settings.key_prefix, self.settings.shards)
+
+    @cached_property
+    def bells(self) -> Bells:
+        """What wakes a waiting stage."""
+        return Bells(self.client, self.keys)
+
+    @cached_property
+    def locks(self) -> Locks:
+        """Locks of slots, pumps and trainings."""
+        return Locks(self.client, self.keys)
+
+    @cached_property
+    def reports(self) -> Reports:
+        """What workers tell about themselves."""
+        return Reports(self.client, self.keys)
+
+    @cached_property
+    def door(self) -> Door:
+        """Where events enter."""
+        settings = self.settings
+        return Door(
+            self.client,
+            self.keys,
+            lag_limit=settings.lag_limit,
+            memory_ratio=settings.memory_limit_ratio,
+        )
+
+    @cached_property
+    def intake(self) -> Intake:
+        """The router's stream."""
+        return Intake(self.client, self.keys)
+
+    @cached_property
+    def quarantine(self) -> Quarantine:
+        """Refused events."""
+        return Quarantine(self.client, self.keys)
+
+    @cached_property
+    def rules(self) -> Rules:
+        """What folding depends on."""
+        settings = self.settings
+        return Rules(
+            shards=settings.shards,
+            reading=Reading(
+                default_currency=settings.reporting_currency, traits=frozenset(settings.traits)
+            ),
+            limits=Limits(settings.dedup_window_s, settings.id_memory_max),
+            retention_s=settings.retention_s,
+        )
+
+    @cached_property
+    def ingest(self) -> Ingest:
+        """The ingest stage."""
+        store = IngestStore(self.client, self.keys, lease_ms=self._lease_ms)
+        store.prepare()
+        return Ingest(store, self.rules, batch_size=self.settings.ingest_batch)
+
+    @cached_property
+    def models(self) -> ModelStore:
+        """Stored model versions."""
+        return ModelStore(self.client, self.keys)
+
+    @cached_property
+    def population(self) -> Population:
+        """All profiles, shard by shard."""
+        return Population(self.client, self.keys)
+
+    @cached_property
+    def refresh_store(self) -> RefreshStore:
+        """Marks and insights."""
+        return RefreshStore(self.client, self.keys, lease_ms=self._lease_ms)
+
+    @cached_property
+    def refresh_rules(self) -> RefreshRules:
+        """What an insight depends on besides profile and models."""
+        settings = self.settings
+        return RefreshRules(
+            batch_size=settings.refresh_batch,
+            interval_s=settings.refresh_interval_s,
+            time_zone=settings.time_zone,
+            currency=settings.reporting_currency,
+            similar_customers=settings.similar_customers,
+            recommendations=settings.recommendations,
+            min_customers=settings.min_customers_to_train,
+            destinations=("webhook",) if settings.webhook_url else (),
+        )
+
+    @cached_property
+    def refresh(self) -> Refresh:
+        """The refresh stage."""
+        rules = self.refresh_rules
+        return Refresh(
+            self.refresh_store,
+            LiveModels(self.models, self.clock),
+            InteractionIndex(self.population, rules.time_zone),
+            rules,
+            self.clock,
+        )
+
+    @cached_property
+    def deliver_store(self) -> DeliverStore:
+        """Outbox, claims and dead letters."""
+        settings = self.settings
+        return DeliverStore(
+            self.client,
+            self.keys,
+            lease_ms=int(2000 * settings.webhook_timeout_s + 5000),
+            coalesce_ms=int(1000 * settings.coalesce_s),
+        )
+
+    @cached_property
+    def deliver(self) -> Deliver:
+        """The deliver stage."""
+        settings = self.settings
+        return Deliver(
+            self.deliver_store,
+            endpoint_of(settings),
+            self.clock,
+            concurrency=settings.webhook_concurrency,
+            max_attempts=settings.delivery_max_attempts,
+        )
+
+    @cached_property
+    def retrain(self) -> Retrain:
+        """The training stage."""
+        return Retrain(
+            self.population,
+            self.models,
+            self.locks,
+            self.clock,
+            rules=self.refresh_rules,
+            discount_rate_year=self.settings.discount_rate_year,
+        )
+
+    def tick(self, order: Callable[..., None]) -> Tick:
+        """The safety net; `order` sends a work order by task name."""
+        settings = self.settings
+        pumps = {
+            "ingest": settings.ingest_concurrency,
+            "refresh": settings.refresh_concurrency,
+            "deliver": settings.deliver_concurrency if settings.webhook_url else 0,
+        }
+        plan = Plan(pumps, settings.min_customers_to_train, settings.retrain_interval_s)
+        return Tick(
+            self.locks, self.door, self.models, self.population, self.clock, plan, order
+        )
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(1000 * self.settings.lease_s)

@@ -1,0 +1,85 @@
+"""The models that are live, swapped between two batches and never within one."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from models.checks import ModelError
+from models.forecast import forecast
+from models.forecast.forecast import Forecaster
+from models.recommend import recommender
+from models.recommend.recommender import Recommender
+from models.segments import model as segments
+from models.segments.model import SegmentModel
+from worker.clock import Clock
+from worker.store.models import ArtifactError, Artifact, ModelStore
+from worker.telemetry import logger
+
+log = logger(__name__)
+
+LOOK_EVERY_S: Final = 0.5
+
+
+class Live(NamedTuple):
+    """One consistent set of models; None where a kind has no version yet."""
+
+    generation: int = 0
+    segments: SegmentModel | None = None
+    forecasts: Forecaster | None = None
+    recommendations: Recommender | None = None
+    versions: tuple[tuple[str, int], ...] = ()
+
+    def version(self, kind: str) -> int | None:
+        """The version of a kind that speaks."""
+        return dict(self.versions).get(kind)
+
+
+def load(artifact: Artifact) -> SegmentModel | Forecaster | Recommender:
+    """The model in an artifact.
+
+    Raises ArtifactError when its state does not fit.
+    """
+    arrays, meta = dict(artifact.arrays), dict(artifact.meta["model"])
+    try:
+        if artifact.kind == "segments":
+            return segments.from_state(arrays, meta)
+        if artifact.kind == "forecasts":
+            return forecast.from_state(arrays, meta)
+        return recommender.from_state(arrays, meta)
+    except (ModelError, KeyError) as error:
+        raise ArtifactError(f"{artifact.kind} {artifact.version}: {error}") from None
+
+
+class LiveModels:
+    """Reads what is current, at most every half second. A version that cannot be read changes nothing."""
+
+    def __init__(self, store: ModelStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._live = Live()
+        self._looked = float("-inf")
+
+    def current(self) -> Live:
+        """The models for the next batch."""
+        now = self._clock.monotonic()
+        if now - self._looked >= LOOK_EVERY_S:
+            self._looked = now
+            self._look()
+        return self._live
+
+    def _look(self) -> None:
+        current = self._store.current()
+        if current.generation == self._live.generation:
+            return
+        held = dict(self._live.versions)
+        found = {kind: getattr(self._live, kind) for kind in held}
+        for kind, version in current.versions.items():
+            if held.get(kind) != version:
+                try:
+                    found[kind] = load(self._store.read(kind, version))
+                    held[kind] = version
+                except ArtifactError as error:
+                    log.error("model refused", model=kind, version=version, reason=str(error))
+        self._live = Live(
+            generation=current.generation, versions=tuple(sorted(held.items())), **found
+        )

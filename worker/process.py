@@ -1,0 +1,45 @@
+"""The runtime of this process: made once after the fork, when the first order needs it."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from worker.bootstrap import Runtime
+from worker.settings import Settings
+from worker.store.keys import Keys
+
+#: Linear algebra uses one thread per process: the pool of processes is the parallelism, and OpenMP
+#: started before a fork hangs the child.
+THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def limit_threads() -> None:
+    """Limit BLAS and OpenMP to one thread, unless the operator said otherwise; before numpy loads."""
+    for name in THREAD_LIMITS:
+        os.environ.setdefault(name, "1")
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings()
+
+
+@cache
+def runtime() -> Runtime:
+    """The runtime of this process. A worker is started with the URL of its server."""
+    url = settings().redis_url
+    if url is None:
+        raise RuntimeError("a worker needs CRM_REFLEX_REDIS_URL: `crm-reflex worker` sets it")
+    return Runtime(settings(), url.get_secret_value())
+
+
+def keys_of(config: Settings) -> Keys:
+    """Key names under some settings."""
+    return Keys(config.key_prefix, config.shards)
+
+
+def reset() -> None:
+    """Forget the runtime: what a parent connected must not be shared with its children."""
+    runtime.cache_clear()

@@ -1,0 +1,216 @@
+"""Refresh: marked customers get a new insight, and the outbox a row where something material changed."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+from integrations.encoding import insight_payload, material
+from integrations.insight import CustomerInsight
+from worker import insights
+from worker.clock import Clock
+from worker.index import InteractionIndex
+from worker.insights import Options, Previous, Subject
+from worker.live import Live, LiveModels
+from worker.profile.codec import CodecError
+from worker.store.refreshing import Held, Known, Mark, Refreshed, RefreshStore
+from worker.telemetry import logger
+from worker.views import Calendar, view
+
+log = logger(__name__)
+
+DUE_EVERY_S: Final = 1.0
+FOLLOW_EVERY_S: Final = 0.2
+
+
+class RefreshRules(NamedTuple):
+    """What refresh depends on besides profiles and models.
+
+    batch_size    customers computed together
+    interval_s    a customer without events is refreshed after so long
+    destinations  who gets what changed
+    """
+
+    batch_size: int
+    interval_s: int
+    time_zone: str
+    currency: str
+    similar_customers: int
+    recommendations: int
+    min_customers: int
+    destinations: tuple[str, ...]
+
+
+class Round(NamedTuple):
+    """What one round did."""
+
+    customers: int = 0
+    written: int = 0
+    pushed: int = 0
+
+
+class Refresh:
+    """Turns marks into insights. Any number may run side by side: a write compares versions."""
+
+    def __init__(
+        self,
+        store: RefreshStore,
+        models: LiveModels,
+        index: InteractionIndex,
+        rules: RefreshRules,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._models = models
+        self._index = index
+        self._rules = rules
+        self._clock = clock
+        self._calendar = Calendar(rules.time_zone)
+        self._options = Options(rules.currency, rules.similar_customers, rules.recommendations)
+        self._looked_for_due = self._followed = float("-inf")
+        self._turn = 0
+
+    def round(self) -> Round:
+        """Refresh one batch: live marks first, then quiet ones, then what the clock says."""
+        marks = self._store.lease(self._take_turns(self._find()))
+        if not marks:
+            return Round()
+        live = self._models.current()
+        now_s = self._clock.now_s()
+        known = self._store.load([(mark.shard, mark.customer_id) for mark in marks])
+        subjects, pairs = self._subjects(marks, known)
+        index = None
+        if live.recommendations is not None:
+            index = self._index.use(live.recommendations)
+            self._follow()
+            for subject in subjects:
+                self._index.put(subject.view)
+        written = insights.write(subjects, live, index, self._calendar, now_s, self._options)
+        rows = [
+            self._row(mark, known_, insight, live, now_s)
+            for (mark, known_), insight in zip(pairs, written, strict=True)
+        ]
+        done = self._store.commit(rows, self._rules.destinations) if rows else []
+        return Round(
+            len(marks),
+            sum(done),
+            sum(ok and row.push for ok, row in zip(done, rows, strict=True)),
+        )
+
+    def drain(self) -> int:
+        """Rounds until no mark is left; the number of customers."""
+        total = 0
+        while done := self.round().customers:
+            total += done
+        return total
+
+    def _find(self) -> list[Mark]:
+        limit = self._rules.batch_size
+        now = self._clock.monotonic()
+        if marks := self._store.marked(limit):
+            return marks
+        if marks := self._store.quiet(limit):
+            return marks
+        if now - self._looked_for_due < DUE_EVERY_S:
+            return []
+        self._looked_for_due = now
+        return self._store.due(self._clock.now_s(), limit)
+
+    def _take_turns(self, marks: list[Mark]) -> list[Mark]:
+        """At most one batch of marks, beginning with another shard each time."""
+        if len(marks) <= self._rules.batch_size:
+            return marks
+        later = [mark for mark in marks if mark.shard >= self._turn]
+        chosen = (later + [mark for mark in marks if mark.shard < self._turn])[
+            : self._rules.batch_size
+        ]
+        self._turn = chosen[-1].shard + 1
+        return chosen
+
+    def _follow(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._followed >= FOLLOW_EVERY_S:
+            self._followed = now
+            self._index.follow()
+
+    def _subjects(
+        self, marks: Sequence[Mark], known: Sequence[Known]
+    ) -> tuple[list[Subject], list[tuple[Mark, Known]]]:
+        subjects, pairs, gone = [], [], []
+        for mark, one in zip(marks, known, strict=True):
+            if one.hot is None:
+                gone.append(mark)
+                continue
+            try:
+                seen = view(mark.customer_id, one.hot, one.cold)
+            except CodecError as error:
+                log.error("profile cannot be read", shard=mark.shard, reason=str(error))
+                continue
+            subjects.append(Subject(seen, one.through_event_id, _previous(one.held)))
+            pairs.append((mark, one))
+        if gone:
+            self._store.forget(gone)
+        return subjects, pairs
+
+    def _row(
+        self, mark: Mark, known: Known, insight: CustomerInsight, live: Live, now_s: int
+    ) -> Refreshed:
+        digest = material(insight).hex()
+        changed = digest != known.held.material
+        return Refreshed(
+            mark=mark,
+            expected_version=known.held.version,
+            seq=known.seq,
+            generation=live.generation,
+            as_of_s=now_s,
+            material=digest,
+            json=insight_payload(insight),
+            push=changed and mark.loud,
+            transition=_transition(known, insight, mark, now_s) if mark.loud else b"",
+            next_due_s=self._next_due_s(mark.customer_id, now_s),
+        )
+
+    def _next_due_s(self, customer_id: str, now_s: int) -> int:
+        """The customer's own second of the next interval: the population spreads over it."""
+        interval_s = self._rules.interval_s
+        offset_s = zlib.crc32(customer_id.encode()) % interval_s
+        due_s = now_s - now_s % interval_s + offset_s
+        return due_s if due_s > now_s else due_s + interval_s
+
+
+def _previous(held: Held) -> Previous:
+    if not held.json:
+        return Previous(held.version, None, None, None)
+    segment = json.loads(held.json).get("segment") or {}
+    return Previous(
+        held.version, segment.get("id"), segment.get("since"), segment.get("previous_id")
+    )
+
+
+def _transition(known: Known, insight: CustomerInsight, mark: Mark, now_s: int) -> bytes:
+    """The customer's move to another segment as JSON, b"" if there is none.
+
+    Its id is a hash of what happened, so that the same move cannot be recorded twice.
+    """
+    before = _previous(known.held).segment_id
+    after = insight.segment.id if insight.segment else None
+    if before == after or not known.held.json:
+        return b""
+    version = insight.model_versions.segments
+    held_version = (json.loads(known.held.json).get("model_versions") or {}).get("segments")
+    reason = "model" if held_version != version else "clock" if mark.seq is None else "event"
+    cause = known.through_event_id if reason == "event" else str(now_s // 86_400)
+    fields = {
+        "customer_id": insight.customer_id,
+        "from": before,
+        "to": after,
+        "reason": reason,
+        "cause": cause,
+        "model_version": version,
+    }
+    name = json.dumps(fields, sort_keys=True).encode()
+    move_id = blake2b(name, digest_size=12).hexdigest()
+    return json.dumps({"id": move_id, **fields}, sort_keys=True, ensure_ascii=False).encode()

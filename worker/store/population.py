@@ -1,0 +1,137 @@
+"""All profiles, shard by shard, read without blocking anybody; and what changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+
+from worker.store.envelope import unpack
+from worker.store.keys import Keys
+from worker.store.scripts import Client
+
+_SCAN = 500
+
+
+class Resident(NamedTuple):
+    """A customer's profile as stored."""
+
+    customer_id: str
+    seq: int
+    hot: bytes
+    cold: bytes
+
+
+class Watermark(NamedTuple):
+    """A shard's state when it was read: epoch, cursor, and the last delta that was there."""
+
+    shard: int
+    epoch: str
+    cursor: str
+    delta: str
+
+
+class Changed(NamedTuple):
+    """One commit's delta: the customers that it changed, and their items."""
+
+    id: str
+    customers: list[tuple[str, list[str]]]
+
+
+class Population:
+    """Reads every customer. Events that arrive meanwhile are read or not; deltas tell afterwards."""
+
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return self._keys.shards
+
+    def shard_of(self, customer_id: str) -> int:
+        """The shard of a customer."""
+        return self._keys.shard(customer_id)
+
+    def count(self) -> int:
+        """Number of customers."""
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in range(self._keys.shards):
+            pipeline.scard(self._keys.customers(shard))
+        return int(sum(pipeline.execute()))
+
+    def customer_ids(self, shard: int) -> list[str]:
+        """The customers of a shard, sorted."""
+        ids = self._client.sscan_iter(self._keys.customers(shard), count=_SCAN)
+        return sorted({customer.decode() for customer in ids})
+
+    def residents(self, shard: int) -> Iterator[Resident]:
+        """The profiles of a shard, by customer id."""
+        ids = self.customer_ids(shard)
+        for start in range(0, len(ids), _SCAN):
+            yield from self.read(shard, ids[start : start + _SCAN])
+
+    def read(self, shard: int, customer_ids: Sequence[str]) -> list[Resident]:
+        """Some profiles of a shard; customers without one are left out."""
+        k = self._keys
+        names = [k.profile(shard, c) for c in customer_ids] + [k.cold(shard, c) for c in customer_ids]
+        if not names:
+            return []
+        values = self._client.mget(names)
+        found = []
+        for i, customer in enumerate(customer_ids):
+            if values[i] is not None:
+                envelope = unpack(values[i])
+                cold = values[len(customer_ids) + i] or b""
+                found.append(Resident(customer, envelope.seq, envelope.hot, cold))
+        return found
+
+    def watermark(self, shard: int) -> Watermark:
+        """Where a shard stands now."""
+        k = self._keys
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.get(k.epoch(shard))
+        pipeline.hget(k.meta(shard), "cursor")
+        pipeline.xrevrange(k.deltas(shard), count=1)
+        epoch, cursor, last = pipeline.execute()
+        return Watermark(
+            shard,
+            (epoch or b"").decode(),
+            (cursor or b"0-0").decode(),
+            last[0][0].decode() if last else "0-0",
+        )
+
+    def deltas(self, after: Sequence[Watermark], limit: int = 200) -> list[list[Changed] | None]:
+        """What changed in each shard behind a watermark; None where that is not known any more.
+
+        It is not known when the shard began a new epoch, or its deltas were trimmed beyond the mark:
+        then the shard has to be read anew.
+        """
+        pipeline = self._client.pipeline(transaction=False)
+        for mark in after:
+            pipeline.get(self._keys.epoch(mark.shard))
+            pipeline.xrange(self._keys.deltas(mark.shard), min="(" + mark.delta, count=limit)
+            pipeline.xrange(self._keys.deltas(mark.shard), count=1)
+        replies = pipeline.execute()
+        return [
+            self._changed(mark, *replies[3 * i : 3 * i + 3]) for i, mark in enumerate(after)
+        ]
+
+    def _changed(
+        self, mark: Watermark, epoch: bytes | None, rows: list[Any], first: list[Any]
+    ) -> list[Changed] | None:
+        if (epoch or b"").decode() != mark.epoch:
+            return None
+        if first and mark.delta != "0-0" and _key(first[0][0]) > _key(mark.delta.encode()):
+            return None
+        return [
+            Changed(entry_id.decode(), [tuple(one) for one in msgpack.unpackb(fields[b"changed"])])
+            for entry_id, fields in rows
+        ]
+
+
+def _key(entry_id: bytes) -> tuple[int, int]:
+    ms, _, seq = entry_id.partition(b"-")
+    return int(ms), int(seq)

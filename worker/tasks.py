@@ -1,0 +1,110 @@
+"""Work orders: a name, options and one call each. No order carries what exists nowhere else."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+
+from worker import pump
+from worker.app import app, send
+from worker.process import runtime, settings
+from worker.retrain import BusyTrainingError, TooFewError
+from worker.route import route
+from worker.store.door import Arrival
+from worker.store.models import KINDS
+from worker.telemetry import logger
+
+log = logger(__name__)
+
+
+@app.task(name="events.emit")
+def emit(event: dict[str, Any] | list[dict[str, Any]]) -> None:
+    """Append one event, or several, to the intake: for applications that already run Celery."""
+    events = event if isinstance(event, list) else [event]
+    runtime().door.emit(Arrival(json.dumps(one, ensure_ascii=False).encode()) for one in events)
+
+
+@app.task(name="ingest.pump")
+def pump_ingest(slot: int, token: str = "") -> None:
+    """Route the intake and drain shards; rings refresh."""
+    active = runtime()
+
+    def work() -> int:
+        routed = route(active.intake, active.settings.shards)
+        done = active.ingest.round()
+        if done.marked:
+            active.bells.ring("refresh")
+        return routed + done.entries
+
+    _pump("ingest", slot, token, work)
+
+
+@app.task(name="refresh.pump")
+def pump_refresh(slot: int, token: str = "") -> None:
+    """Refresh marked customers; rings deliver."""
+    active = runtime()
+
+    def work() -> int:
+        done = active.refresh.round()
+        if done.pushed:
+            active.bells.ring("deliver")
+        return done.customers
+
+    _pump("refresh", slot, token, work)
+
+
+@app.task(name="deliver.pump")
+def pump_deliver(slot: int, token: str = "") -> None:
+    """Send what is due."""
+    active = runtime()
+    _pump("deliver", slot, token, active.deliver.round)
+    active.deliver.finish()
+
+
+@app.task(name="ingest.drain")
+def drain_ingest(shard: int) -> None:
+    """Apply what waits in one shard, whatever the pumps do."""
+    active = runtime()
+    while active.ingest.round([shard]).entries:
+        active.bells.ring("refresh")
+
+
+@app.task(name="models.retrain", acks_late=False, time_limit=None)
+def retrain(kinds: list[str] | None = None, reason: str = "request") -> None:
+    """Train models and publish them; acknowledged at once, because it may outlast any time limit."""
+    chosen = tuple(kind for kind in KINDS if not kinds or kind in kinds)
+    try:
+        runtime().retrain.run(chosen, reason=reason)
+    except (TooFewError, BusyTrainingError) as error:
+        log.info("training put off", reason=str(error))
+    else:
+        runtime().bells.ring("refresh")
+
+
+@app.task(name="tick")
+def tick() -> None:
+    """Look for forgotten work; several beats are harmless."""
+    runtime().tick(send).run(settings().tick_interval_s)
+
+
+@app.task(name="pulse")
+def pulse() -> None:
+    """Nothing: that a worker receives it shows its watchdog that it is alive."""
+
+
+def _pump(stage: str, slot: int, token: str, work: Any) -> None:
+    active, config = runtime(), settings()
+    token = token or secrets.token_hex(8)
+    again = pump.run(
+        work,
+        lambda: active.bells.wait(stage, config.pump_nap_ms / 1000),
+        lock=active.locks,
+        name=pump.lock_name(stage, slot),
+        token=token,
+        ttl_ms=int(1000 * config.lease_s),
+        budget_s=config.pump_budget_s,
+        clock=active.clock,
+    )
+    if again:
+        send(f"{stage}.pump", slot, token)

@@ -1,0 +1,93 @@
+"""Tick: the safety net that needs nothing else to be alive. It writes nothing; it only rings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from worker.clock import Clock
+from worker.pump import lock_name
+from worker.store.door import Door
+from worker.store.models import KINDS, ModelStore
+from worker.store.population import Population
+from worker.store.signals import Locks
+
+#: An order that was sent is not sent again for so long.
+ORDERED_MS: Final = 10_000
+#: A shard whose oldest entry is older than this gets an order of its own, beside the pumps.
+STALE_MS: Final = 15_000
+TRAIN_EVERY_S: Final = 30
+
+
+class Plan(NamedTuple):
+    """What has to run.
+
+    pumps              number of pump slots by stage
+    min_customers      customers below which no training is tried
+    retrain_interval_s age at which models are trained anew
+    """
+
+    pumps: dict[str, int]
+    min_customers: int
+    retrain_interval_s: int
+
+
+class Tick:
+    """Looks for forgotten work, once per slot of time however many beats there are.
+
+    order  sends a work order: task name and arguments
+    """
+
+    def __init__(
+        self,
+        locks: Locks,
+        door: Door,
+        models: ModelStore,
+        population: Population,
+        clock: Clock,
+        plan: Plan,
+        order: Callable[..., None],
+    ) -> None:
+        self._locks = locks
+        self._door = door
+        self._models = models
+        self._population = population
+        self._clock = clock
+        self._plan = plan
+        self._order = order
+
+    def run(self, interval_s: float) -> bool:
+        """One tick; False when another beat had this slot already."""
+        now_ms = self._clock.now_ms()
+        slot = int(now_ms / (1000 * interval_s))
+        if not self._locks.take(f"tick:{slot}", "1", int(10_000 * interval_s)):
+            return False
+        for stage, slots in self._plan.pumps.items():
+            for number in range(slots):
+                self._start_pump(stage, number)
+        for lag in self._door.lag(now_ms):
+            if lag.age_ms > STALE_MS and self._once(f"drain:{lag.shard}"):
+                self._order("ingest.drain", lag.shard)
+        if self._locks.take("tick:train", "1", 1000 * TRAIN_EVERY_S):
+            self._consider_training(now_ms // 1000)
+        return True
+
+    def _start_pump(self, stage: str, number: int) -> None:
+        name = lock_name(stage, number)
+        if not self._locks.held(name) and self._once(name):
+            self._order(f"{stage}.pump", number)
+
+    def _consider_training(self, now_s: int) -> None:
+        current = self._models.current().versions
+        if self._locks.held("training"):
+            return
+        if any(kind not in current for kind in KINDS):
+            if self._population.count() >= self._plan.min_customers and self._once("train", 120_000):
+                self._order("models.retrain", None, "first")
+            return
+        oldest_s = min(self._models.versions(kind)[0][1] for kind in KINDS)
+        if now_s - oldest_s > self._plan.retrain_interval_s and self._once("train", 3_600_000):
+            self._order("models.retrain", None, "age")
+
+    def _once(self, name: str, for_ms: int = ORDERED_MS) -> bool:
+        return self._locks.take("ordered:" + name, "1", for_ms)

@@ -1,0 +1,119 @@
+"""From ledgers to arrays: purchase days in the tenant's time zone, and weighted interactions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from models.history import Histories, from_orders
+from worker.profile import codec, derive
+from worker.profile.derive import Order, SignalCount
+
+DAY_S: Final = 86_400
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: What an interaction weighs beside a purchase day, which weighs 1. Signals that are not here are
+#: no sign of interest in an item.
+SIGNAL_WEIGHTS: Final[Mapping[str, float]] = {
+    "v": 0.1,  # Product Viewed
+    "k": 0.1,  # Product Clicked
+    "a": 0.3,  # Product Added
+    "w": 0.3,  # Product Added to Wishlist
+    "z": 0.3,  # Wishlist Product Added to Cart
+    "e": 0.2,  # Product Reviewed
+    "h": 0.2,  # Product Shared
+    "K": 0.1,  # Recommendation Clicked
+}
+
+
+class View(NamedTuple):
+    """A customer as the models see one.
+
+    orders   counted orders, oldest first
+    signals  weekly counts
+    """
+
+    customer_id: str
+    orders: list[Order]
+    signals: list[SignalCount]
+
+
+class Calendar:
+    """Days of a time zone."""
+
+    def __init__(self, time_zone: str) -> None:
+        self._zone = ZoneInfo(time_zone)
+        self._utc = time_zone == "UTC"
+        self._offset_s = lru_cache(maxsize=1 << 14)(self._offset_at)
+
+    def day(self, at_s: int) -> int:
+        """Days since 1970-01-01 of the local date at an instant.
+
+        >>> Calendar("Asia/Shanghai").day(20 * 3600)
+        1
+        """
+        if self._utc:
+            return at_s // DAY_S
+        quarter = at_s // 900  # offsets change on quarter hours
+        return (at_s + self._offset_s(quarter)) // DAY_S
+
+    def _offset_at(self, quarter: int) -> int:
+        moment = _EPOCH + timedelta(seconds=quarter * 900)
+        offset = moment.astimezone(self._zone).utcoffset()
+        return int(offset.total_seconds()) if offset is not None else 0
+
+
+def view(customer_id: str, hot: bytes, cold: bytes, before_s: int | None = None) -> View:
+    """Decode a profile; with `before_s`, its orders as they stood before that instant.
+
+    Raises CodecError.
+    """
+    profile = codec.decode(hot, cold)
+    orders = [one for one in derive.orders(profile, before_s) if not one.cancelled]
+    signals = derive.signals(profile)
+    if before_s is not None:
+        last_week = (before_s // DAY_S + 3) // 7
+        signals = [one for one in signals if one.week < last_week]
+    return View(customer_id, orders, signals)
+
+
+def histories(views: Sequence[View], calendar: Calendar, currency: str) -> Histories:
+    """Purchase days of many customers; money counts in the reporting currency only.
+
+    An order in another currency is a purchase day without money: there is no rate to convert it at.
+    """
+    customer, day, amount, items = [], [], [], []
+    for row, one in enumerate(views):
+        for order in one.orders:
+            customer.append(row)
+            day.append(calendar.day(order.at_s))
+            same = order.currency == currency and order.amount_minor is not None
+            amount.append(order.amount_minor if same else 0)
+            items.append(len(order.lines))
+    columns = (np.array(column, dtype=np.int64) for column in (customer, day, amount, items))
+    return from_orders(len(views), *columns)
+
+
+def interactions(one: View, calendar: Calendar) -> list[tuple[str, int, float]]:
+    """(item, day, weight): 1 for each day the item was bought, less for weaker signals."""
+    bought = {(item, calendar.day(order.at_s)) for order in one.orders for item, _ in order.lines}
+    found = [(item, day, 1.0) for item, day in sorted(bought)]
+    for week, code, item, count in one.signals:
+        weight = SIGNAL_WEIGHTS.get(code)
+        if weight is not None and item:
+            found.append((item, 7 * week, weight * count))
+    return found
+
+
+def purchases(one: View, calendar: Calendar) -> dict[str, list[int]]:
+    """The days on which each item was bought, ascending."""
+    days: dict[str, set[int]] = {}
+    for order in one.orders:
+        for item, _ in order.lines:
+            days.setdefault(item, set()).add(calendar.day(order.at_s))
+    return {item: sorted(found) for item, found in days.items()}
