@@ -1,10 +1,13 @@
 """The house around the code: lock, compose file, make targets and documents agree with it."""
 
+import ast
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from importlib.resources import files
 from importlib.util import find_spec
 from itertools import chain
@@ -23,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES = COMPOSE["services"]
+PACKAGES = ("worker", "integrations", "models")
 OURS = sorted(SERVICES.keys() - {"valkey"})
 
 
@@ -53,6 +57,27 @@ def test_every_dependency_is_locked_in_its_range(name):
         held = versions.get(canonicalize_name(requirement.name))
         assert held, f"{requirement.name} is not in {name}: make lock"
         assert all(requirement.specifier.contains(version) for version in held), requirement
+
+
+def test_every_package_that_the_code_imports_is_declared():
+    project = PYPROJECT["project"]
+    lines = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    declared.add("pydantic-core")  # pydantic pins its own core
+    providers = packages_distributions()
+    for path in chain.from_iterable((ROOT / name).rglob("*.py") for name in PACKAGES):
+        for module in imported(path) - sys.stdlib_module_names - set(PACKAGES):
+            names = {canonicalize_name(name) for name in providers.get(module, [])}
+            assert names & declared, f"{path} imports {module}"
+
+
+def imported(path):
+    """Top names of all that a file imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in names}
 
 
 @pytest.mark.parametrize("name", required())

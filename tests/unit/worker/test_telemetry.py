@@ -1,9 +1,11 @@
 """Logs: one line per event, UTC, and no way for personal data to slip in."""
 
+import ast
 import io
 import json
 import logging
 import warnings
+from pathlib import Path
 
 import pytest
 import structlog
@@ -46,6 +48,15 @@ def test_a_key_that_is_not_listed_is_dropped_and_named(lines):
     assert CANARY not in json.dumps(lines())
     assert lines()[0]["dropped"] == ["customer_id"]
     assert "customer_id" not in KEYS
+
+
+def test_every_key_that_the_code_logs_is_listed():
+    for path in (Path(__file__).parents[3] / "worker").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match call:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="log")), keywords=keywords):
+                    keys = {keyword.arg for keyword in keywords} - {"exc_info"}
+                    assert keys <= KEYS, f"{path}:{call.lineno}"
 
 
 def test_an_exception_shows_places_and_types_but_no_foreign_text(lines):
