@@ -131,6 +131,18 @@ def predict(forecaster: Forecaster, histories: Histories, as_of_day: int) -> For
     """Forecast every customer as of the end of `as_of_day`; rows as in `histories`.
 
     Raises  ShapeError, DomainError, NumericError
+
+    >>> from models.history import from_orders
+    >>> shop = Forecaster(
+    ...     btyd=MBGNBD(r=0.5248, alpha=6.183, a=0.8914, b=1.614),  # CDNOW
+    ...     value=GammaGamma(p=6.25, q=3.74, v=1544.0),
+    ...     currency="USD", orders_per_day=1.0, repeat_buyers=946, paid_orders=4952,
+    ...     churn_horizon_days=90, discount_rate_year=0.1,
+    ... )
+    >>> days, money = np.array([0, 100, 213]), np.array([2000, 2200, 2505])
+    >>> forecasts = predict(shop, from_orders(1, 0 * days, days, money), 272)
+    >>> forecasts.p_alive.round(3), forecasts.expected_orders_90d.round(3)
+    (array([0.706]), array([0.472]))
     """
     stats = purchase_stats(histories, as_of_day)
     known = stats.orders > 0

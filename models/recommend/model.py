@@ -96,6 +96,12 @@ def fit_recommender(
     items         m distinct ids
     customers     number of customers, also those without an event
     Raises        ShapeError, DomainError
+
+    >>> zero, one = np.zeros(2, dtype=np.int64), np.ones(2, dtype=np.int64)
+    >>> events = Interactions(np.arange(2), zero, np.array([70, 100]), 1.0 * one)
+    >>> shop = fit_recommender(events, ["tea", "cup"], 2, as_of_day=100)
+    >>> shop.popularity, shop.idf.round(3)
+    (array([1.5, 0. ]), array([1.   , 2.099]))
     """
     known = interactions.day <= as_of_day
     past = Interactions(

@@ -57,6 +57,11 @@ def fit_segments(
     previous  the live model: its centroids start the search, its ids and names live on
     Raises    ShapeError, DomainError (fewer than 30 customers)
     Source    Lloyd (1982), "Least squares quantization in PCM"
+
+    >>> lapsed, loyal = np.tile([300.0, 1.0, 900.0], (40, 1)), np.tile([3.0, 20.0, 9e5], (20, 1))
+    >>> model = fit_segments(np.vstack((lapsed, loyal)), k=2, rng=np.random.default_rng(0))
+    >>> sorted(model.names), model.next_id
+    (['Champions', 'Lapsed'], 3)
     """
     of_rank(2, features=features)
     require(len(features) >= LEAST_CUSTOMERS, f"at least {LEAST_CUSTOMERS} customers")
