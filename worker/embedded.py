@@ -203,9 +203,11 @@ class EmbeddedServer:
         self._file("url").unlink(missing_ok=True)
 
     def _last_words(self) -> str:
-        log = self._file("valkey.log")
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:] or ["nothing"]
-        return f"{' / '.join(lines)} (see {log})"
+        file = self._file("valkey.log")
+        if not file.exists():
+            return "it wrote no log"
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
+        return f"{' / '.join(lines)} (see {file})"
 
 
 @contextmanager
