@@ -1,0 +1,99 @@
+"""Assignment and matching over models nobody has chosen."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from models.segments.kmeans import assign, fit_segments, settle
+from models.segments.matching import match_centroids
+from models.segments.model import SegmentModel
+from models.segments.naming import name_segments
+from models.segments.scaling import Scaling, fit_scaling, scale
+
+FEATURES = arrays(np.float64, st.tuples(st.integers(1, 12), st.just(3)), elements=st.floats(0, 1e9))
+POINTS = arrays(
+    np.float64, st.tuples(st.integers(1, 8), st.just(3)), elements=st.floats(-3, 3), unique=True
+)
+
+
+@st.composite
+def segment_models(draw):
+    centroids = draw(POINTS)
+    k = len(centroids)
+    center = draw(arrays(np.float64, 3, elements=st.floats(0, 10)))
+    spread = draw(arrays(np.float64, 3, elements=st.sampled_from([0.0, 0.3, 1.0, 4.0])))
+    ids = np.array(sorted(draw(st.sets(st.integers(0, 99), min_size=k, max_size=k))))
+    return SegmentModel(Scaling(center, spread), centroids, ids, tuple(map(str, ids)), 100)
+
+
+@given(segment_models(), FEATURES)
+def test_the_nearest_centroid_wins_and_the_margin_says_by_how_much(model, features):
+    found = assign(model, features)
+    points = scale(model.scaling, features)
+    by_id = dict(zip(model.ids.tolist(), model.centroids, strict=True))
+    for row, point in enumerate(points):
+        distance = {i: np.sqrt(((point - c) ** 2).sum()) for i, c in by_id.items()}
+        ranked = sorted(distance, key=lambda i: (distance[i], i))
+        assert found.ids[row] == ranked[0]
+        assert found.distance[row] == distance[ranked[0]]
+        assert found.runner_up[row] == ranked[min(1, len(ranked) - 1)]
+    assert ((found.margin >= 0) & (found.margin <= 1)).all()
+
+
+@given(segment_models(), FEATURES, st.floats(0, 0.9))
+def test_batches_change_nothing_and_settled_customers_stay(model, features, margin):
+    whole = assign(model, features)
+    for row in range(len(features)):
+        alone = assign(model, features[row : row + 1])
+        assert all(a[0] == w[row] for a, w in zip(alone, whole, strict=True))
+    start = np.resize(model.ids, len(features))
+    settled = settle(model, features, start, margin=margin)
+    assert (settle(model, features, settled, margin=margin) == settled).all()
+    assert ((settled == start) | (settled == whole.ids)).all()
+    assert (settle(model, features, whole.ids, margin=margin) == whole.ids).all()
+
+
+@given(POINTS, POINTS, st.randoms(use_true_random=False))
+def test_matching_is_one_to_one_never_reuses_an_id_and_knows_identical_centroids(new, live, random):
+    ids = np.arange(5, 5 + len(live))
+    matched = match_centroids(new, live, ids, 50)
+    assert len(set(matched.ids)) == len(new)
+    fresh = [i for i in matched.ids.tolist() if i not in ids]
+    assert sorted(fresh) == list(range(50, matched.next_id))
+    order = list(range(len(live)))
+    random.shuffle(order)
+    assert match_centroids(live[order], live, ids, 50).ids.tolist() == ids[order].tolist()
+
+
+@given(FEATURES)
+def test_scaled_features_are_bounded_finite_and_ordered_as_before(features):
+    points = scale(fit_scaling(features), features)
+    assert np.isfinite(points).all()
+    assert (np.abs(points) <= 3).all()
+    for column in range(3):
+        order = np.argsort(features[:, column], kind="stable")
+        assert (np.diff(points[order, column]) >= 0).all()
+
+
+@given(st.lists(st.tuples(*[st.floats(-3, 3)] * 3), min_size=1, max_size=9), st.data())
+def test_names_are_distinct_and_stay_on_a_second_look(rows, data):
+    z = np.array(rows)
+    names = name_segments(z, [None] * len(z))
+    assert len(set(names)) == len(z)
+    assert name_segments(z, names) == names
+    kept = [data.draw(st.sampled_from([name, None])) for name in names]
+    assert len(set(name_segments(z, kept))) == len(z)
+
+
+@given(st.integers(30, 80), st.integers(0, 2**31), st.integers(1, 9))
+@settings(deadline=None, max_examples=25)
+def test_any_shop_can_be_segmented_and_segmented_again(customers, seed, distinct):
+    rng = np.random.default_rng(seed)
+    features = rng.lognormal(2, 2, (distinct, 3))[rng.integers(0, distinct, customers)].round()
+    model = fit_segments(features, rng=rng)
+    again = fit_segments(features, rng=rng, previous=model)
+    assert len(model.ids) <= distinct
+    assert again.ids.tolist() == model.ids.tolist()
+    assert again.names == model.names
+    assert (assign(again, features).ids == assign(model, features).ids).all()
