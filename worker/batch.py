@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgpack
-from integrations.facts import EventFact, Kind, Reading, Rejected, read_events
 
+from integrations.facts import EventFact, Kind, Reading, Rejected, read_events
 from worker.profile import codec, fold, memory
 from worker.profile.ledger import NO_WEEK, Profile, week_of
 from worker.profile.memory import Limits, Seen
@@ -16,8 +16,8 @@ from worker.store.envelope import Envelope, pack, unpack
 from worker.store.ingesting import Batch, Commit, Entry, Refused, Stored, Write
 from worker.store.keys import shard_of
 
-#: Entries of the 1st, 2nd .. attempt from one cursor: a batch that ends its process is cut to single
-#: entries, and a single entry that does so twice is quarantined.
+#: Tries from one cursor: a batch that ends its process is cut to single entries, and a single entry
+#: that does so twice is quarantined.
 POISON_TRIES: Final = 5
 
 _DAY_S: Final = 86_400
@@ -109,7 +109,11 @@ def build(batch: Batch, read_: Read, stored: Mapping[str, Stored], rules: Rules)
     """Fold what was read into the stored profiles: the commit of the batch."""
     start = batch.position
     seq = start.seq + 1
-    loud, quiet, new, writes, refused = [], [], [], [], list(read_.refused)
+    loud: list[str] = []
+    quiet: list[str] = []
+    new: list[tuple[str, int]] = []
+    writes: list[Write] = []
+    refused = list(read_.refused)
     changed: list[tuple[str, list[str]]] = []
     applied = duplicates = overflowed = 0
     for customer, tolds in read_.by_customer.items():
@@ -165,7 +169,7 @@ def _fold_carefully(
     for told in tolds:
         try:
             _fold_all(customer, [*good, told], held, seq, rules)
-        except (Exception, MemoryError) as error:  # noqa: BLE001 - the event is kept, with the reason
+        except (Exception, MemoryError) as error:  # noqa: BLE001 - it is kept, with the reason
             detail = f"the event could not be applied: {type(error).__name__}: {error}"
             refused.append(_refuse(told.entry, "not_applicable", detail[:300]))
         else:
@@ -177,7 +181,9 @@ def _fold_carefully(
 def _fold_all(
     customer: str, tolds: Sequence[Told], held: Stored, seq: int, rules: Rules
 ) -> _Folded:
-    envelope = unpack(held.profile) if held.profile is not None else Envelope(0, NO_WEEK, 0, "", b"")
+    envelope = (
+        unpack(held.profile) if held.profile is not None else Envelope(0, NO_WEEK, 0, "", b"")
+    )
     profile = codec.decode(envelope.hot or None, held.cold)
     before = (held.memory or b"")[: envelope.memory_len]
     remembered = before

@@ -1,4 +1,7 @@
-"""The composition root: settings in, connected stages out. One runtime per process, after the fork."""
+"""The composition root: settings in, connected stages out. One runtime per process, after the fork.
+
+A stage is imported when it is first asked for: a worker of one stage does not pay for the others.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,9 @@ from typing import TYPE_CHECKING
 from integrations.facts import Reading
 from worker.batch import Rules
 from worker.clock import Clock, SystemClock
-from worker.deliver import Deliver, endpoint_of
-from worker.index import InteractionIndex
 from worker.ingest import Ingest
-from worker.live import LiveModels
 from worker.profile.memory import Limits
-from worker.refresh import Refresh, RefreshRules
-from worker.retrain import Retrain
+from worker.refresh_rules import RefreshRules
 from worker.settings import Settings
 from worker.store.connection import connect
 from worker.store.delivering import DeliverStore
@@ -33,6 +32,9 @@ from worker.tick import Plan, Tick
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from worker.deliver import Deliver
+    from worker.refresh import Refresh
+    from worker.retrain import Retrain
     from worker.store.scripts import Client
 
 
@@ -149,6 +151,10 @@ class Runtime:
     @cached_property
     def refresh(self) -> Refresh:
         """The refresh stage."""
+        from worker.index import InteractionIndex  # noqa: PLC0415  scipy: only where it is used
+        from worker.live import LiveModels  # noqa: PLC0415  same
+        from worker.refresh import Refresh  # noqa: PLC0415  same
+
         rules = self.refresh_rules
         return Refresh(
             self.refresh_store,
@@ -172,6 +178,8 @@ class Runtime:
     @cached_property
     def deliver(self) -> Deliver:
         """The deliver stage."""
+        from worker.deliver import Deliver, endpoint_of  # noqa: PLC0415  HTTP: same
+
         settings = self.settings
         return Deliver(
             self.deliver_store,
@@ -184,6 +192,8 @@ class Runtime:
     @cached_property
     def retrain(self) -> Retrain:
         """The training stage."""
+        from worker.retrain import Retrain  # noqa: PLC0415  scikit-learn: only where it is used
+
         return Retrain(
             self.population,
             self.models,
@@ -202,9 +212,7 @@ class Runtime:
             "deliver": settings.deliver_concurrency if settings.webhook_url else 0,
         }
         plan = Plan(pumps, settings.min_customers_to_train, settings.retrain_interval_s)
-        return Tick(
-            self.locks, self.door, self.models, self.population, self.clock, plan, order
-        )
+        return Tick(self.locks, self.door, self.models, self.population, self.clock, plan, order)
 
     @property
     def _lease_ms(self) -> int:

@@ -70,7 +70,7 @@ class Deliver:
         self._clock = clock
         self._concurrency = concurrency
         self._max_attempts = max_attempts
-        self._rng = rng or Random()  # noqa: S311 - jitter, no secret
+        self._rng = rng or Random()
         self._pool: ThreadPoolExecutor | None = None
         self._pending: dict[Future[Sent], Claimed] = {}
 
@@ -100,7 +100,11 @@ class Deliver:
         endpoint = self._endpoint
         if endpoint is None or room <= 0:
             return 0
-        rows = [row for row in self._store.due(self._clock.now_ms(), room) if row.destination == endpoint.name]
+        rows = [
+            row
+            for row in self._store.due(self._clock.now_ms(), room)
+            if row.destination == endpoint.name
+        ]
         if not rows or self._store.paused_ms(endpoint.name):
             return 0
         started_at = self._clock.monotonic()
@@ -121,7 +125,7 @@ class Deliver:
         return len(unchanged) + len(ready)
 
     def _prepare(self, claimed: Claimed) -> Claim:
-        """The delivery to attempt: the one begun, while the insight has not moved; else a new one."""
+        """The delivery to attempt: the one begun while the insight stands, else a new one."""
         claim, insight = claimed.claim, claimed.insight
         if claim.body and claim.version == insight.version:
             return claim
@@ -178,9 +182,15 @@ class Deliver:
             return self._retry(claimed, claim, wait_s, sent)
         attempted = claim._replace(attempts=claim.attempts + 1)
         delay = delay_s(attempted.attempts, self._rng)
-        if verdict is Verdict.RETRY and delay is not None and attempted.attempts < self._max_attempts:
+        if (
+            verdict is Verdict.RETRY
+            and delay is not None
+            and attempted.attempts < self._max_attempts
+        ):
             return self._retry(claimed, attempted, delay, sent)
-        log.warning("delivery given up", destination=claimed.row.destination, delivery_id=claim.delivery_id)
+        log.warning(
+            "delivery given up", destination=claimed.row.destination, delivery_id=claim.delivery_id
+        )
         return Settled(claimed.row, attempted, "dead", digest, 0, sent.detail)
 
     def _retry(self, claimed: Claimed, claim: Claim, wait_s: float, sent: Sent) -> Settled:

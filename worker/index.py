@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -61,11 +61,11 @@ class InteractionIndex:
                 self._marks[at] = self._marks[at]._replace(delta=found[-1].id)
         return changed
 
-    def _reread(self, residents: Sequence[Resident] | object) -> int:
-        count = 0
-        for count, resident in enumerate(residents, 1):  # type: ignore[arg-type, var-annotated]
-            self.put(_view(resident))
-        return count
+    def _reread(self, residents: Iterable[Resident]) -> int:
+        views = [_view(resident) for resident in residents]
+        for one in views:
+            self.put(one)
+        return len(views)
 
 
 def row(one: View, recommender: Recommender, calendar: Calendar) -> tuple[list[str], list[float]]:
@@ -81,9 +81,7 @@ def row(one: View, recommender: Recommender, calendar: Calendar) -> tuple[list[s
     return list(total), list(total.values())
 
 
-def triplets(
-    views: Sequence[View], items: ItemTable, calendar: Calendar
-) -> Interactions:
+def triplets(views: Sequence[View], items: ItemTable, calendar: Calendar) -> Interactions:
     """The interactions of many customers as index arrays; new items join the table."""
     customer, item, day, weight = [], [], [], []
     for index, one in enumerate(views):
@@ -101,7 +99,7 @@ def triplets(
 
 
 def build(views: Sequence[View], recommender: Recommender, calendar: Calendar) -> NeighborIndex:
-    """An index over many customers; items that the recommender does not know get its rarest weight."""
+    """An index over many customers; items unknown to the recommender count as its rarest."""
     items = ItemTable(recommender.items)
     found = triplets(views, items, calendar)
     matrix = interaction_matrix(

@@ -52,7 +52,9 @@ class Ingest:
     def _choose(self, waiting: list[int]) -> list[int]:
         """Some of the waiting shards, each in its turn."""
         after = [shard for shard in waiting if shard >= self._next]
-        chosen = (after + [shard for shard in waiting if shard < self._next])[: self._shards_per_round]
+        chosen = (after + [shard for shard in waiting if shard < self._next])[
+            : self._shards_per_round
+        ]
         if chosen:
             self._next = chosen[-1] + 1
         return chosen
@@ -73,9 +75,7 @@ class Ingest:
             marked=sum(len(commit.loud) + len(commit.quiet) for commit in done),
         )
 
-    def _load(
-        self, taken: list[Batch], reads: list[batches.Read]
-    ) -> dict[int, dict[str, Stored]]:
+    def _load(self, taken: list[Batch], reads: list[batches.Read]) -> dict[int, dict[str, Stored]]:
         wanted = {
             batch.shard: batches.wants_cold(read.by_customer)
             for batch, read in zip(taken, reads, strict=True)

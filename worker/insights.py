@@ -103,10 +103,10 @@ def _add_history(
         orders, paid = int(stats.orders[i]), int(stats.paid_orders[i])
         frequency = float(stats.frequency[i])
         part["historic_number_of_orders"] = orders
-        if orders:
+        part["historic_clv"] = None
+        if paid:
             part["currency"] = currency
             part["historic_clv"] = _major(int(stats.total_minor[i]), currency)
-        if paid:
             part["average_order_value"] = _major(float(stats.mean_paid_minor[i]), currency)
         if frequency > 0:
             part["average_days_between_orders"] = round(float(stats.recency[i]) / frequency, 2)
@@ -129,7 +129,9 @@ def _add_forecasts(
         part["forecast_reliability"] = grade
         part.update(_forecast(forecasts, i))
         if forecasts.clv_known[i]:
-            part.update(_money_forecast(forecasts, i, currency, part["historic_clv"]))
+            part["currency"] = currency
+            historic = part["historic_clv"] or Decimal(0)
+            part.update(_money_forecast(forecasts, i, currency, historic))
         else:
             part["abstained"]["clv_12m"] = part["abstained"]["expected_spend_90d"] = _NO_MONEY
 
@@ -188,7 +190,7 @@ def _add_segments(
         part["segment"] = Segment(
             id=segment,
             name=names[segment],
-            since=date.fromisoformat(before.segment_since) if stays else _date(today),  # type: ignore[arg-type]
+            since=date.fromisoformat(before.segment_since or "") if stays else _date(today),
             previous_id=before.previous_segment_id if stays else before.segment_id,
         )
 
@@ -207,7 +209,7 @@ def _add_lists(
         for part in parts:
             part["abstained"]["recommendations"] = _NO_MODEL
         return
-    asked = max(options.similar_customers, recommender.neighbors)
+    asked = max(options.similar_customers, recommender.k_neighbors)
     nearest = index.similar([view.customer_id for view in views], asked)
     for part, view, near in zip(parts, views, nearest, strict=True):
         lists = recommend(

@@ -12,7 +12,7 @@ from models.recommend.recommender import Recommender
 from models.segments import model as segments
 from models.segments.model import SegmentModel
 from worker.clock import Clock
-from worker.store.models import ArtifactError, Artifact, ModelStore
+from worker.store.models import Artifact, ArtifactError, ModelStore
 from worker.telemetry import logger
 
 log = logger(__name__)
@@ -51,7 +51,7 @@ def load(artifact: Artifact) -> SegmentModel | Forecaster | Recommender:
 
 
 class LiveModels:
-    """Reads what is current, at most every half second. A version that cannot be read changes nothing."""
+    """Reads what is current, twice a second at most; an unreadable version changes nothing."""
 
     def __init__(self, store: ModelStore, clock: Clock) -> None:
         self._store = store
@@ -79,7 +79,7 @@ class LiveModels:
                     found[kind] = load(self._store.read(kind, version))
                     held[kind] = version
                 except ArtifactError as error:
-                    log.error("model refused", model=kind, version=version, reason=str(error))
+                    log.warning("model refused", model=kind, version=version, reason=str(error))
         self._live = Live(
             generation=current.generation, versions=tuple(sorted(held.items())), **found
         )

@@ -11,11 +11,16 @@ from worker.store.keys import Keys
 
 #: Linear algebra uses one thread per process: the pool of processes is the parallelism, and OpenMP
 #: started before a fork hangs the child.
-THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+THREAD_LIMITS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
 
 
 def limit_threads() -> None:
-    """Limit BLAS and OpenMP to one thread, unless the operator said otherwise; before numpy loads."""
+    """Limit BLAS and OpenMP to one thread, unless the operator chose; before numpy loads."""
     for name in THREAD_LIMITS:
         os.environ.setdefault(name, "1")
 

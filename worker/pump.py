@@ -1,4 +1,4 @@
-"""A pump: one work order that looks at all shards of its stage, works, naps, and queues itself anew.
+"""A pump: one work order that looks at all shards of its stage, works, and queues itself anew.
 
 Bare XADDs from any language are noticed within a nap; stages of ours ring a bell and are heard at
 once. A pump that vanishes loses its slot's lock after a few seconds, and `tick` starts another.

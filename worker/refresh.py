@@ -1,4 +1,4 @@
-"""Refresh: marked customers get a new insight, and the outbox a row where something material changed."""
+"""Refresh: marked customers get a new insight, and the outbox a row where it matters."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from worker.index import InteractionIndex
 from worker.insights import Options, Previous, Subject
 from worker.live import Live, LiveModels
 from worker.profile.codec import CodecError
+from worker.refresh_rules import RefreshRules
 from worker.store.refreshing import Held, Known, Mark, Refreshed, RefreshStore
 from worker.telemetry import logger
 from worker.views import Calendar, view
@@ -24,24 +25,6 @@ log = logger(__name__)
 
 DUE_EVERY_S: Final = 1.0
 FOLLOW_EVERY_S: Final = 0.2
-
-
-class RefreshRules(NamedTuple):
-    """What refresh depends on besides profiles and models.
-
-    batch_size    customers computed together
-    interval_s    a customer without events is refreshed after so long
-    destinations  who gets what changed
-    """
-
-    batch_size: int
-    interval_s: int
-    time_zone: str
-    currency: str
-    similar_customers: int
-    recommendations: int
-    min_customers: int
-    destinations: tuple[str, ...]
 
 
 class Round(NamedTuple):
@@ -147,7 +130,7 @@ class Refresh:
             try:
                 seen = view(mark.customer_id, one.hot, one.cold)
             except CodecError as error:
-                log.error("profile cannot be read", shard=mark.shard, reason=str(error))
+                log.warning("profile cannot be read", shard=mark.shard, reason=str(error))
                 continue
             subjects.append(Subject(seen, one.through_event_id, _previous(one.held)))
             pairs.append((mark, one))

@@ -21,8 +21,8 @@ from worker.clock import Clock
 from worker.index import triplets
 from worker.live import load
 from worker.profile.codec import CodecError
-from worker.refresh import RefreshRules
-from worker.store.models import KINDS, ModelStore
+from worker.refresh_rules import RefreshRules
+from worker.store.models import KINDS, BusyTrainingError, ModelStore, TooFewError
 from worker.store.population import Population
 from worker.store.signals import Locks
 from worker.telemetry import logger
@@ -35,14 +35,6 @@ LEASE_MS: Final = 60_000
 
 #: (stage, part done from 0 to 1)
 Progress = Callable[[str, float], None]
-
-
-class TooFewError(RuntimeError):
-    """There is not enough data for a model yet."""
-
-
-class BusyTrainingError(RuntimeError):
-    """Another training runs."""
 
 
 class Published(NamedTuple):
@@ -67,7 +59,7 @@ class _Data(NamedTuple):
 
 
 class Retrain:
-    """Fits and publishes. One at a time over all machines: the lock is a lease that fitting renews."""
+    """Fits and publishes, one at a time over all machines: the lock is a lease that is renewed."""
 
     def __init__(
         self,
@@ -129,7 +121,7 @@ class Retrain:
                 try:
                     views.append(view(resident.customer_id, resident.hot, resident.cold, at_s))
                 except CodecError as error:
-                    log.error("profile cannot be read", shard=shard, reason=str(error))
+                    log.warning("profile cannot be read", shard=shard, reason=str(error))
         past = histories(views, self._calendar, self._rules.currency)
         data = _Data(at_s, views, past, self._population.shards)
         if data.buyers < self._rules.min_customers:

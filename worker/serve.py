@@ -87,7 +87,9 @@ def _connect_signals(settings: Settings, url: str, stage: str, node: str) -> Non
 
 def _start_watchdog(settings: Settings, url: str, stage: str, node: str) -> None:
     received = _count_received()
-    state = connect(url, cluster=settings.redis_cluster, tls=settings.tls(url), timeout_s=2.0, retries=0)
+    state = connect(
+        url, cluster=settings.redis_cluster, tls=settings.tls(url), timeout_s=2.0, retries=0
+    )
     broker = state
     if settings.broker_url is not None:
         own = settings.broker_url.get_secret_value()
@@ -117,7 +119,12 @@ def _pulse(own_name: str, reports: Reports, node: str, stage: str, received: Any
             send("pulse", queue=own_name, expires=2 * PULSE_EVERY_S)
             reports.put(
                 node,
-                {"stage": stage, "pid": os.getpid(), "received": received(), "at_s": int(time.time())},
+                {
+                    "stage": stage,
+                    "pid": os.getpid(),
+                    "received": received(),
+                    "at_s": int(time.time()),
+                },
             )
         except Exception as error:  # noqa: BLE001 - the servers may be away; the next pulse tells
             log.debug("no pulse", error=type(error).__name__)

@@ -9,10 +9,9 @@ from typing import Any
 from worker import pump
 from worker.app import app, send
 from worker.process import runtime, settings
-from worker.retrain import BusyTrainingError, TooFewError
 from worker.route import route
 from worker.store.door import Arrival
-from worker.store.models import KINDS
+from worker.store.models import KINDS, BusyTrainingError, TooFewError
 from worker.telemetry import logger
 
 log = logger(__name__)
@@ -72,7 +71,7 @@ def drain_ingest(shard: int) -> None:
 
 @app.task(name="models.retrain", acks_late=False, time_limit=None)
 def retrain(kinds: list[str] | None = None, reason: str = "request") -> None:
-    """Train models and publish them; acknowledged at once, because it may outlast any time limit."""
+    """Train models and publish them; acknowledged at once, as it may outlast any time limit."""
     chosen = tuple(kind for kind in KINDS if not kinds or kind in kinds)
     try:
         runtime().retrain.run(chosen, reason=reason)
@@ -96,9 +95,13 @@ def pulse() -> None:
 def _pump(stage: str, slot: int, token: str, work: Any) -> None:
     active, config = runtime(), settings()
     token = token or secrets.token_hex(8)
+
+    def nap() -> None:
+        active.bells.wait(stage, config.pump_nap_ms / 1000)
+
     again = pump.run(
         work,
-        lambda: active.bells.wait(stage, config.pump_nap_ms / 1000),
+        nap,
         lock=active.locks,
         name=pump.lock_name(stage, slot),
         token=token,

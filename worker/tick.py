@@ -82,7 +82,9 @@ class Tick:
         if self._locks.held("training"):
             return
         if any(kind not in current for kind in KINDS):
-            if self._population.count() >= self._plan.min_customers and self._once("train", 120_000):
+            if self._population.count() >= self._plan.min_customers and self._once(
+                "train", 120_000
+            ):
                 self._order("models.retrain", None, "first")
             return
         oldest_s = min(self._models.versions(kind)[0][1] for kind in KINDS)

@@ -103,10 +103,10 @@ def interactions(one: View, calendar: Calendar) -> list[tuple[str, int, float]]:
     """(item, day, weight): 1 for each day the item was bought, less for weaker signals."""
     bought = {(item, calendar.day(order.at_s)) for order in one.orders for item, _ in order.lines}
     found = [(item, day, 1.0) for item, day in sorted(bought)]
-    for week, code, item, count in one.signals:
+    for week, code, item, times in one.signals:
         weight = SIGNAL_WEIGHTS.get(code)
         if weight is not None and item:
-            found.append((item, 7 * week, weight * count))
+            found.append((item, 7 * week, weight * times))
     return found
 
 

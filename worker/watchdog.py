@@ -1,9 +1,9 @@
 """End a worker process that lives but does nothing.
 
-After a restart of the broker a Celery worker can hang for ever: alive, connected, receiving nothing.
-So each worker sends itself an empty order through a queue of its own. When that order waits while
-both servers answer, and nothing else was received or is running, the process ends and its
-supervisor starts another. A worker beside it that is well notices nothing.
+After a restart of the broker a Celery worker can hang for ever: alive, connected, idle. So each
+worker sends itself an empty order through a queue of its own. When that order waits while both
+servers answer, and nothing else was received or is running, the process ends and its supervisor
+starts another. A worker beside it that is well notices nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Canonical bytes of a profile: equal sets of events give equal bytes.
 
-Hot part   msgpack [version, first_s, last_s, cold_len, registers, last_signals, week, orders, signals]
+Hot part   msgpack [version, first_s, last_s, cold_len, registers, last_signals, week, orders,
+           signals]
 Cold part  the closed weeks, oldest first: week (u16), length (u32), msgpack [orders, signals]
 
 Maps are written with sorted keys. A profile written by an older release is read by its own decoder

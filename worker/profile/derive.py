@@ -1,4 +1,4 @@
-"""Read a ledger: its orders net of updates, refunds and returns, and its interactions with items."""
+"""Read a ledger: its orders net of updates, refunds and returns, and its signal counts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SignalCount(NamedTuple):
     week: int
     code: str
     item: str
-    count: int
+    times: int
 
 
 def blocks(profile: Profile, until_week: int | None = None) -> Iterator[tuple[int, Block]]:

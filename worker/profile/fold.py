@@ -1,11 +1,10 @@
-"""Apply one event to a profile: commutative, so that order and batching cannot change the result."""
+"""Apply one event to a profile: commutative, so order and batching cannot change the result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from integrations.facts import EventFact, Kind
-
 from worker.profile.codec import settle, spill, thaw
 from worker.profile.ledger import (
     NEVER,
@@ -56,9 +55,7 @@ def apply(profile: Profile, fact: EventFact) -> None:
         _state_order(profile, fact)
 
 
-def _write_register(
-    profile: Profile, name: str, at_s: int, id_hash: bytes, value: object
-) -> None:
+def _write_register(profile: Profile, name: str, at_s: int, id_hash: bytes, value: object) -> None:
     held = profile.registers.get(name)
     if held is None or (held[0], held[1]) < (at_s, id_hash):
         profile.registers[name] = [at_s, id_hash, value]
@@ -129,7 +126,7 @@ def _statement(fact: EventFact) -> tuple[int, Statement]:
 
 
 def state(statements: list[Statement], new: Statement) -> None:
-    """Add a statement to a sorted set of them; one that says the same at the same time is the same."""
+    """Add a statement to a sorted set; what says the same at the same time is the same."""
     for held in statements:
         if held[0] == new[0] and held[2:] == new[2:]:
             held[1] = min(held[1], new[1])

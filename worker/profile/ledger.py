@@ -1,8 +1,8 @@
 """The state of one customer: dated blocks of orders and signal counts, and last-writer-wins values.
 
-A ledger is cut into blocks of one UTC week. The newest block is *open* and travels with the hot part
-of the profile; the earlier ones are *cold*, encoded one behind another, and are read only when an
-event needs them: an order whose id may already be there, or an event older than the open week.
+A ledger is cut into blocks of one UTC week. The newest block is *open* and travels with the hot
+part of the profile; the earlier ones are *cold*, encoded one behind another, and are read only when
+an event needs them: an order whose id may already be there, or an event older than the open week.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 #: One restated order: [at_s, id_hash, kind, currency, amount_minor | None, flat lines].
-#: One refund: [at_s, id_hash, currency, amount_minor | None, flat lines]. One cancellation: [at_s, id_hash].
+#: One refund: [at_s, id_hash, currency, amount_minor | None, flat lines].
+#: One cancellation: [at_s, id_hash].
 #: `flat lines` alternate item id and quantity in thousandths.
 Statement = list[Any]
 
@@ -69,7 +70,7 @@ class Profile:
 
 
 def order_at(record: OrderRecord) -> int:
-    """The time of an order: its first completion, else its first update, else its first adjustment."""
+    """The time of an order: its first completion, else first update, else first adjustment."""
     versions, refunds, cancels = record
     completed = [version[0] for version in versions if version[2] == 1]
     if completed:

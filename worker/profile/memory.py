@@ -1,8 +1,8 @@
 """The ids of a customer's recent events: what makes a repeated event harmless.
 
 A memory is a run of 20-byte records in stream order: id hash (8), cell hash (4), digest of the
-meaning (4), time of the stream entry (4, Unix s). An event that raised several counts has one record
-for each. It lies outside the profile's equality: it depends on arrival, not on the events alone.
+meaning (4), time of the stream entry (4, Unix s). An event that raised several counts has one
+record for each. It lies outside the profile's equality: it depends on arrival, not on the events.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def remember(id_hash: bytes, digest: int, entry_s: int, cells: Iterable[int]) ->
 
 
 def compact(memory: bytes, entry_s: int, limits: Limits) -> tuple[bytes, int]:
-    """The memory without what the window or the limit cuts off; and how many live records that cost.
+    """The memory without what window and limit cut off; and how many live records that cost.
 
     Cuts only when an eighth of the memory is past the window or it is over the limit, so that a
     commit usually appends.

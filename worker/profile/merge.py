@@ -1,8 +1,8 @@
-"""Join two profiles: merge(profile(X), profile(Y)) = profile(X with Y), also where they share events.
+"""Join two profiles: merge(profile(X), profile(Y)) = profile(X with Y), also with shared events.
 
-Orders, registers and times are sets and maxima, so sharing cannot double them. Signal counts are sums:
-an event that both memories hold was counted twice, and its cells are lowered again by one. Sharing is
-therefore exact as far as the memories reach (`dedup_window_s`).
+Orders, registers and times are sets and maxima, so sharing cannot double them. Signal counts are
+sums: an event that both memories hold was counted twice, and its cells are lowered again by one.
+Sharing is therefore exact as far as the memories reach (`dedup_window_s`).
 """
 
 from __future__ import annotations

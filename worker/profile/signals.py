@@ -56,7 +56,7 @@ CODES: Final[dict[str, str]] = {
 }
 NAMES: Final[dict[str, str]] = {code: name for name, code in CODES.items()}
 
-#: Between the code and the item of a cell: no signal name or item id holds it (the door refuses it).
+#: Between the code and the item of a cell; the door refuses names and ids that hold it.
 SEPARATOR: Final = "\x1f"
 
 

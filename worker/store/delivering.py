@@ -96,9 +96,7 @@ class DeliverStore:
         for shard in range(self._keys.shards):
             pipeline.zrangebyscore(self._keys.outbox(shard), "-inf", now_ms, start=0, num=limit)
         return [
-            _row(shard, name)
-            for shard, reply in enumerate(pipeline.execute())
-            for name in reply
+            _row(shard, name) for shard, reply in enumerate(pipeline.execute()) for name in reply
         ]
 
     def claim(self, rows: Sequence[Row]) -> list[Claimed]:
@@ -108,7 +106,12 @@ class DeliverStore:
         calls = [
             Call(
                 "claim",
-                [k.outbox(s), k.claimed(s), k.delivered(s), *(k.insight(s, r.customer_id) for r in mine)],
+                [
+                    k.outbox(s),
+                    k.claimed(s),
+                    k.delivered(s),
+                    *(k.insight(s, r.customer_id) for r in mine),
+                ],
                 [token, self.lease_ms, self._coalesce_ms, *(row.name for row in mine)],
             )
             for s, mine in by_shard.items()
@@ -118,7 +121,10 @@ class DeliverStore:
             for name, claim, insight, delivered in replies:
                 found.append(
                     Claimed(
-                        _row(shard, name), _claim(claim), read_insight(insight), _delivered(delivered)
+                        _row(shard, name),
+                        _claim(claim),
+                        read_insight(insight),
+                        _delivered(delivered),
                     )
                 )
         return found
@@ -174,7 +180,7 @@ class DeliverStore:
         return bool(self._client.delete(self._keys.lock("pause:" + destination)))
 
     def paused_ms(self, destination: str) -> int:
-        """How long a destination is still paused: 0 = not at all, DISABLED = until it is resumed."""
+        """How long a destination stays paused: 0 = it is not, DISABLED = until it is resumed."""
         left_ms = int(self._client.pttl(self._keys.lock("pause:" + destination)))
         return DISABLED if left_ms == -1 else max(0, left_ms)
 

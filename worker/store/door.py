@@ -1,4 +1,4 @@
-"""Where events enter: appended to a shard's stream or to the intake, refused while there is no room."""
+"""Where events enter: appended to a shard or to the intake, refused while there is no room."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Door:
             raise BusyError(f"{waiting} events wait to be applied (limit {self._lag_limit})")
 
     def memory(self) -> tuple[int, int]:
-        """Bytes used and `maxmemory` (0 = no limit) of the server; the fullest node of a cluster."""
+        """Bytes used and `maxmemory` (0 = no limit); of a cluster, the fullest node's."""
         info = self._client.info("memory")
         nodes = [info] if "used_memory" in info else list(info.values())
         pairs = [(int(node["used_memory"]), int(node.get("maxmemory", 0))) for node in nodes]

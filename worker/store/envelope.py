@@ -1,4 +1,4 @@
-"""The stored value of a profile: what depends on arrival, in front of what the events alone decide."""
+"""The stored value of a profile: what depends on arrival, before what the events decide."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Envelope(NamedTuple):
     """A profile's place in its shard.
 
     seq               number of the commit that changed it last
-    open_week         week of the open block (`worker.profile.ledger`): older events need the cold part
+    open_week         week of the open block: older events need the cold part
     memory_len        bytes of the id memory that count
     through_event_id  id of the event that was applied last, in stream order
     hot               hot part of the profile (`worker.profile.codec`)

@@ -118,17 +118,25 @@ class IngestStore:
         return [shard for shard, reply in zip(self._cursors, replies, strict=True) if reply]
 
     def begin(self, shards: Sequence[int], limits: Sequence[int]) -> list[Batch]:
-        """Lease shards and read what waits there; shards that others hold or that are dry are left out.
+        """Lease shards and read what waits there; without those that others hold or that are dry.
 
         limits   entries to read at the 1st, 2nd .. try from one cursor; the last one holds on
         """
         token = secrets.token_hex(8)
         k = self._keys
         calls = [
-            Call("begin", [k.lease(s, STAGE), k.tries(s), k.meta(s), k.epoch(s)], [token, self._lease_ms])
+            Call(
+                "begin",
+                [k.lease(s, STAGE), k.tries(s), k.meta(s), k.epoch(s)],
+                [token, self._lease_ms],
+            )
             for s in shards
         ]
-        taken = [(s, reply) for s, reply in zip(shards, self._scripts.run_all(calls), strict=True) if reply]
+        taken = [
+            (s, reply)
+            for s, reply in zip(shards, self._scripts.run_all(calls), strict=True)
+            if reply
+        ]
         pipeline = self._client.pipeline(transaction=False)
         heads = []
         for shard, (tries, epoch, *meta) in taken:
@@ -155,7 +163,9 @@ class IngestStore:
         k = self._keys
         pipeline = self._client.pipeline(transaction=False)
         for shard, customers in wanted.items():
-            names = [k.profile(shard, c) for c in customers] + [k.memory(shard, c) for c in customers]
+            names = [k.profile(shard, c) for c in customers] + [
+                k.memory(shard, c) for c in customers
+            ]
             names += [k.cold(shard, c) for c, cold in customers.items() if cold]
             pipeline.mget(names)
         found = {}
@@ -190,7 +200,9 @@ class IngestStore:
     def release(self, batch: Batch) -> None:
         """Give a lease back without a commit."""
         k = self._keys
-        self._scripts.run("release", [k.lease(batch.shard, STAGE), k.tries(batch.shard)], [batch.token])
+        self._scripts.run(
+            "release", [k.lease(batch.shard, STAGE), k.tries(batch.shard)], [batch.token]
+        )
 
     def _arguments(self, commit: Commit) -> tuple[list[str], list[Any]]:
         k, shard = self._keys, commit.batch.shard

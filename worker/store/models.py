@@ -21,6 +21,14 @@ class ArtifactError(ValueError):
     """A stored model is damaged, or of a format that this release does not read."""
 
 
+class TooFewError(RuntimeError):
+    """There is not enough data for a model yet."""
+
+
+class BusyTrainingError(RuntimeError):
+    """Another training runs."""
+
+
 class Artifact(NamedTuple):
     """One model version: arrays and JSON, no code.
 
@@ -96,7 +104,9 @@ class ModelStore:
 
     def versions(self, kind: str) -> list[tuple[int, int]]:
         """(version, Unix s of publication), newest first."""
-        rows = self._client.zrange(self._keys.model_versions(kind), 0, -1, desc=True, withscores=True)
+        rows = self._client.zrange(
+            self._keys.model_versions(kind), 0, -1, desc=True, withscores=True
+        )
         return [(int(version), int(at_s)) for version, at_s in rows]
 
 

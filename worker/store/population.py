@@ -40,7 +40,7 @@ class Changed(NamedTuple):
 
 
 class Population:
-    """Reads every customer. Events that arrive meanwhile are read or not; deltas tell afterwards."""
+    """Reads every customer. Events that arrive meanwhile may be missed; deltas tell afterwards."""
 
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
@@ -76,7 +76,9 @@ class Population:
     def read(self, shard: int, customer_ids: Sequence[str]) -> list[Resident]:
         """Some profiles of a shard; customers without one are left out."""
         k = self._keys
-        names = [k.profile(shard, c) for c in customer_ids] + [k.cold(shard, c) for c in customer_ids]
+        names = [k.profile(shard, c) for c in customer_ids] + [
+            k.cold(shard, c) for c in customer_ids
+        ]
         if not names:
             return []
         values = self._client.mget(names)
@@ -106,8 +108,8 @@ class Population:
     def deltas(self, after: Sequence[Watermark], limit: int = 200) -> list[list[Changed] | None]:
         """What changed in each shard behind a watermark; None where that is not known any more.
 
-        It is not known when the shard began a new epoch, or its deltas were trimmed beyond the mark:
-        then the shard has to be read anew.
+        It is not known when the shard began a new epoch, or its deltas were trimmed beyond the
+        mark: then the shard has to be read anew.
         """
         pipeline = self._client.pipeline(transaction=False)
         for mark in after:
@@ -115,9 +117,7 @@ class Population:
             pipeline.xrange(self._keys.deltas(mark.shard), min="(" + mark.delta, count=limit)
             pipeline.xrange(self._keys.deltas(mark.shard), count=1)
         replies = pipeline.execute()
-        return [
-            self._changed(mark, *replies[3 * i : 3 * i + 3]) for i, mark in enumerate(after)
-        ]
+        return [self._changed(mark, *replies[3 * i : 3 * i + 3]) for i, mark in enumerate(after)]
 
     def _changed(
         self, mark: Watermark, epoch: bytes | None, rows: list[Any], first: list[Any]

@@ -67,7 +67,8 @@ class Quarantine:
     def replay(self, held: Sequence[Quarantined]) -> int:
         """Send events through the door again; one that is refused again comes back with its reason.
 
-        Appended before it is removed: an interruption repeats an event, and its id makes that harmless.
+        Appended before it is removed: an interruption repeats an event, which its id makes
+        harmless.
         """
         for one in held:
             self._client.xadd(self._keys.intake(), {"event": one.event})

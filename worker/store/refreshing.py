@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from worker.store.envelope import unpack
@@ -120,9 +120,7 @@ class RefreshStore:
             for shard, indices in by_shard.items()
         ]
         written = [False] * len(refreshed)
-        for indices, replies in zip(
-            by_shard.values(), self._scripts.run_all(calls), strict=True
-        ):
+        for indices, replies in zip(by_shard.values(), self._scripts.run_all(calls), strict=True):
             for index, reply in zip(indices, replies, strict=True):
                 written[index] = reply == 1
         return written
@@ -192,5 +190,3 @@ def _known(profile: bytes | None, cold: bytes | None, insight: bytes | None) -> 
         return Known(0, "", None, b"", held)
     envelope = unpack(profile)
     return Known(envelope.seq, envelope.through_event_id, envelope.hot, cold or b"", held)
-
-

@@ -1,0 +1,23 @@
+"""What refreshing and training depend on besides profiles and models."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class RefreshRules(NamedTuple):
+    """What refresh depends on besides profiles and models.
+
+    batch_size    customers computed together
+    interval_s    a customer without events is refreshed after so long
+    destinations  who gets what changed
+    """
+
+    batch_size: int
+    interval_s: int
+    time_zone: str
+    currency: str
+    similar_customers: int
+    recommendations: int
+    min_customers: int
+    destinations: tuple[str, ...]
