@@ -21,12 +21,12 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from integrations.inbound.names import CANONICAL, canonical_name
-from integrations.inbound.segment import MAX_ID, Id, Name, Time
+from integrations.inbound.segment import CALLS, MAX_ID, Id, Name, Time
 from integrations.rejection import Rejected, RejectionError
 
 Source = Annotated[str, Field(min_length=1, max_length=MAX_ID, pattern=r"^\P{Cc}*$")]
 
-CALLS: Final = frozenset({"identify", "alias", "page", "screen", "group"})
+OTHER_CALLS: Final = CALLS - {"track"}
 OWN_PREFIX: Final = "com.crmreflex."
 _VERSION: Final = re.compile(r"\.v[0-9]+$")
 
@@ -70,8 +70,10 @@ def call_of(ce_type: str) -> tuple[str, str]:
     if ce_type.startswith(OWN_PREFIX):
         words = _VERSION.sub("", ce_type.removeprefix(OWN_PREFIX))
         name = canonical_name(words)
-        return (words, "") if words in CALLS else ("track", name if name in CANONICAL else ce_type)
-    return (ce_type, "") if ce_type in CALLS else ("track", canonical_name(ce_type))
+        if words in OTHER_CALLS:
+            return words, ""
+        return "track", name if name in CANONICAL else ce_type
+    return (ce_type, "") if ce_type in OTHER_CALLS else ("track", canonical_name(ce_type))
 
 
 def customer_in(envelope: Mapping[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from integrations.inbound.names import ORDER_KINDS, canonical_name
 
+CALLS: Final = frozenset({"track", "identify", "alias", "page", "screen", "group"})
 MAX_ID: Final = 200
 MAX_NAME: Final = 100
 
@@ -170,7 +171,7 @@ def tag_of(event: Mapping[str, Any]) -> str | None:
     if kind == "track":
         name = event.get("event")
         return "order" if isinstance(name, str) and canonical_name(name) in ORDER_KINDS else kind
-    return kind if isinstance(kind, str) else None
+    return kind if isinstance(kind, str) and kind in CALLS else None
 
 
 CustomerEvent = Annotated[

@@ -137,8 +137,12 @@ def _read(answer: requests.Response) -> Response:
     body: bytes = b""
     truncated = True
     try:
-        body = answer.raw.read(MAX_BODY + 1, decode_content=False)
-        truncated = len(body) > MAX_BODY
+        while len(body) <= MAX_BODY:
+            more = answer.raw.read(MAX_BODY + 1 - len(body), decode_content=False)
+            if not more:  # only the read at the end tells whether bytes that were promised lack
+                truncated = False
+                break
+            body += more
     finally:
         if truncated:
             answer.close()  # an unread rest would be taken for the next answer
