@@ -21,10 +21,10 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from integrations.inbound.names import CANONICAL, canonical_name
-from integrations.inbound.segment import CALLS, MAX_ID, Id, Name, Time
+from integrations.inbound.segment import CALLS, MAX_ID, NO_CONTROL, Id, Name, Time
 from integrations.rejection import Rejected, RejectionError
 
-Source = Annotated[str, Field(min_length=1, max_length=MAX_ID, pattern=r"^\P{Cc}*$")]
+Source = Annotated[str, Field(min_length=1, max_length=MAX_ID, pattern=NO_CONTROL)]
 
 OTHER_CALLS: Final = CALLS - {"track"}
 OWN_PREFIX: Final = "com.crmreflex."

@@ -18,15 +18,16 @@ from integrations.inbound.names import ORDER_KINDS, canonical_name
 CALLS: Final = frozenset({"track", "identify", "alias", "page", "screen", "group"})
 MAX_ID: Final = 200
 MAX_NAME: Final = 100
+NO_CONTROL: Final = r"^[^\u0000-\u001F\u007F-\u009F]*$"
 
 Id = Annotated[
-    Annotated[str, Field(max_length=MAX_ID, pattern=r"^\P{Cc}*$")]
+    Annotated[str, Field(max_length=MAX_ID, pattern=NO_CONTROL)]
     | Annotated[int, Field(ge=0, lt=2**63)],
     Field(union_mode="left_to_right"),
 ]
 """A string without control characters, or a whole number that is read as its digits."""
 
-Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=r"^\P{Cc}*$")]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=NO_CONTROL)]
 
 Amount = Annotated[
     Annotated[float, Field(allow_inf_nan=False)]
