@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 from functools import cache
 
-from celery import Celery
+from celery import Celery, signals
 
 from integrations.facts import customer_of
 from worker import batch as batches
 from worker.bootstrap import Runtime
+from worker.process import calm_collector
 from worker.serve import broker_url
 from worker.settings import Settings
 from worker.store.ingesting import START, Batch, Entry, IngestStore, Position
@@ -52,6 +53,11 @@ class _Shards:
             epoch = self.runtime.client.get(self.runtime.keys.epoch(shard))
             self.positions[shard] = Position(epoch, START, 0, 0, 0, 0, 0, 0)
         return self.positions[shard]
+
+
+@signals.worker_process_init.connect(weak=False)
+def _calm(**_: object) -> None:
+    calm_collector()
 
 
 @cache

@@ -20,6 +20,12 @@ app.conf.task_routes = {"*": {"queue": QUEUE}}
 app.conf.task_default_queue = QUEUE
 
 
+@signals.worker_process_init.connect(weak=False)
+def _child(**_: object) -> None:
+    process.reset()
+    process.calm_collector()
+
+
 @signals.worker_ready.connect(weak=False)
 def _begin(**_: object) -> None:
     tasks.pump_ingest.apply_async((0,), queue=QUEUE)

@@ -153,7 +153,9 @@ def _rate(applied: Any, count: int, limit_s: float = 3600.0) -> float:
     return (done - first) / (now - start)
 
 
-def measure(events: int, rounds: int, baseline_s: float, populations: Sequence[int]) -> dict[str, Any]:
+def measure(
+    events: int, rounds: int, baseline_s: float, populations: Sequence[int]
+) -> dict[str, Any]:
     """Everything, as the JSON that `--json` writes."""
     ours, base, limit = [], [], []
     for seed in range(1, rounds + 1):

@@ -33,7 +33,11 @@ def event(who: str, event_id: str, at_s: int, rng: random.Random, *, is_order: b
     """One event of a customer."""
     if is_order:
         products = [
-            {"product_id": f"SKU-{item:05d}", "price": rng.randrange(100, 9900) / 100, "quantity": 1}
+            {
+                "product_id": f"SKU-{item:05d}",
+                "price": rng.randrange(100, 9900) / 100,
+                "quantity": 1,
+            }
             for item in rng.sample(range(ITEMS), 3)
         ]
         properties = {

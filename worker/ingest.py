@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from worker import batch as batches
@@ -24,15 +25,24 @@ class Ingest:
 
     batch_size        entries of one commit, 1 to 1000
     shards_per_round  shards that one round works on together, to share its round trips
+    lanes             threads that share a busy round: one folds while another waits for the server
     """
 
     def __init__(
-        self, store: IngestStore, rules: Rules, *, batch_size: int = 250, shards_per_round: int = 8
+        self,
+        store: IngestStore,
+        rules: Rules,
+        *,
+        batch_size: int = 250,
+        shards_per_round: int = 8,
+        lanes: int = 2,
     ) -> None:
         self._store = store
         self._rules = rules
         self._batch_size = batch_size
         self._shards_per_round = shards_per_round
+        self._lanes = lanes
+        self._threads: ThreadPoolExecutor | None = None
         self._next = 0
 
     def round(self, shards: Sequence[int] | None = None) -> Round:
@@ -40,7 +50,10 @@ class Ingest:
         chosen = self._choose(self._store.waiting()) if shards is None else list(shards)
         if not chosen:
             return Round(0, 0, 0, 0)
-        return self._apply(self._store.begin(chosen, batches.attempts(self._batch_size)))
+        if self._lanes == 1 or len(chosen) < 2 * self._lanes:
+            return self._work(chosen)
+        parts = [chosen[lane :: self._lanes] for lane in range(self._lanes)]
+        return _sum(self._pool().map(self._work, parts))
 
     def drain(self) -> int:
         """Rounds until nothing waits; the number of entries."""
@@ -58,6 +71,14 @@ class Ingest:
         if chosen:
             self._next = chosen[-1] + 1
         return chosen
+
+    def _pool(self) -> ThreadPoolExecutor:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._lanes, thread_name_prefix="ingest")
+        return self._threads
+
+    def _work(self, shards: Sequence[int]) -> Round:
+        return self._apply(self._store.begin(shards, batches.attempts(self._batch_size)))
 
     def _apply(self, taken: list[Batch]) -> Round:
         reads = [batches.read(batch, self._rules) for batch in taken]
@@ -91,3 +112,7 @@ class Ingest:
             for (shard, customer), cold in self._store.load_cold(late).items():
                 stored[shard][customer] = stored[shard][customer]._replace(cold=cold)
         return {batch.shard: stored.get(batch.shard, {}) for batch in taken}
+
+
+def _sum(rounds: Iterable[Round]) -> Round:
+    return Round(*(sum(column) for column in zip(*rounds, strict=True)))

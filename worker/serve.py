@@ -76,6 +76,7 @@ def _connect_signals(settings: Settings, url: str, stage: str, node: str) -> Non
     @signals.worker_process_init.connect(weak=False)
     def _child(**_: Any) -> None:
         process.reset()
+        process.calm_collector()
         # The parent ends its children on a warm stop; Ctrl-C in a terminal reaches them too.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
