@@ -11,12 +11,13 @@ from models.checks import ShapeError, of_rank, require
 Matrix: TypeAlias = NDArray[np.float64]
 
 LIMIT = 3.0
+_LEAST_SPREAD = 1e-9  # less is rounding noise: the column counts as constant
 _NORMAL_RANGE = 3.29  # the 5-95 % range of a normal distribution, in standard deviations
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Per column of log1p(features): center (d,), and spread (d,) >= 0; spread 0 scales to 0."""
+    """Of each column of log1p(features): center (d,), spread (d,); below 1e-9 it scales to 0."""
 
     center: NDArray[np.float64]
     spread: NDArray[np.float64]
@@ -43,8 +44,8 @@ def fit_scaling(features: Matrix) -> Scaling:
     logs = _logs(features)
     require(len(logs) > 0, "at least one row")
     low, center, high = np.percentile(logs, [5, 50, 95], axis=0)
-    spread = np.where(high > low, (high - low) / _NORMAL_RANGE, logs.std(axis=0))
-    spread = np.where(logs.max(axis=0) > logs.min(axis=0), spread, 0.0)
+    spread = np.where(high - low >= _LEAST_SPREAD, (high - low) / _NORMAL_RANGE, logs.std(axis=0))
+    spread = np.where(spread >= _LEAST_SPREAD, spread, 0.0)
     return Scaling(center, spread)
 
 
@@ -78,7 +79,7 @@ def rescale(points: Matrix, old: Scaling, new: Scaling) -> Matrix:
 
 
 def _inverse(spread: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(1.0, spread, out=np.zeros(len(spread)), where=spread > 0)
+    return np.divide(1.0, spread, out=np.zeros(len(spread)), where=spread >= _LEAST_SPREAD)
 
 
 def _logs(features: Matrix) -> Matrix:

@@ -101,6 +101,20 @@ def test_expected_purchases_if_alive_agree_with_brute_force_over_many_parameters
         assert found[0] == pytest.approx(dense_mean(r + x, reach, a, b + x + 1), rel=1e-8)
 
 
+def test_customers_who_all_leave_alike_are_summed_by_quadrature():
+    """SciPy's 2F1 is 4e-5 off here: as the horizon grows, its expectation falls."""
+    model = MBGNBD(r=148.4131591025766, alpha=1.0, a=148.4131591025766, b=1.0)
+    history = np.array([[1000.0], [0.0], [0.0]])
+    counts = [expected_purchases(model, days, *history)[0] for days in (30.0, 90.0, 365.0, 3650.0)]
+    assert np.diff(counts).min() > -1e-12
+    for reach in (0.01, 1.0, 50.0):
+        for a in (60.0, 148.4, 3000.0):
+            found = alive.purchases_if_alive(
+                np.array([1148.4]), np.array([reach]), a, np.array([1002.0])
+            )
+            assert found[0] == pytest.approx(dense_mean(1148.4, reach, a, 1002.0), rel=1e-9)
+
+
 @pytest.mark.parametrize("a", [1.0, 1.0 + 1e-12, 1.0 - 1e-9, 1.0 + 1e-6])
 def test_the_removable_pole_at_a_equal_one_is_removed(a):
     found = alive.purchases_if_alive(np.array([2.5]), np.array([1.5]), a, np.array([3.0]))
