@@ -7,6 +7,7 @@ every one-time buyer to be alive. Histories come in days; the parameters stay in
 that published ones (in weeks) can be read off.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeAlias
 
@@ -110,11 +111,17 @@ def log_likelihood(model: BetaGeometric, frequency: Rows, recency: Rows, age: Ro
 
 
 def _log_likelihood(model: BetaGeometric, x: Rows, t_x: Rows, t: Rows) -> Rows:
-    r, alpha, a, b, deaths = model.r, model.alpha, model.a, model.b, x + model.first_may_be_last
-    buying = gammaln(r + x) - gammaln(r) + r * np.log(alpha) - (r + x) * np.log(alpha + t)
-    staying = gammaln(a + b) + gammaln(b + deaths) - gammaln(b) - gammaln(a + b + deaths)
-    total: Rows = buying + staying
-    return total + np.logaddexp(0.0, log_odds_of_having_left(model, x, t_x, t))
+    r, alpha, a, b = model.r, model.alpha, model.a, model.b
+
+    def by_count(x: Rows) -> Rows:
+        deaths = x + model.first_may_be_last
+        staying = gammaln(a + b) + gammaln(b + deaths) - gammaln(b) - gammaln(a + b + deaths)
+        return np.asarray(gammaln(r + x) - gammaln(r) + staying)
+
+    buying = r * np.log(alpha) - (r + x) * np.log(alpha + t)
+    left: Rows = np.logaddexp(0.0, log_odds_of_having_left(model, x, t_x, t))
+    total: Rows = left + buying + _once_per_run(by_count, x)
+    return total
 
 
 def log_likelihood_gradient(
@@ -122,16 +129,27 @@ def log_likelihood_gradient(
 ) -> tuple[Rows, NDArray[np.float64]]:
     """Log-likelihood (n,) and its gradient (4, n) by log r, log alpha, log a, log b.
 
-    x, t_x, t  (n,) histories in the model's unit
+    x, t_x, t  (n,) histories in the model's unit; fastest where equal x stand together
     """
     r, alpha, a, b, deaths = model.r, model.alpha, model.a, model.b, x + model.first_may_be_last
     left = expit(log_odds_of_having_left(model, x, t_x, t))
-    silence = np.log((alpha + t) / (alpha + t_x))
-    by_r = psi(r + x) - psi(r) - np.log1p(t / alpha) + left * silence
+    by_r = _once_per_run(lambda x: psi(r + x) - psi(r), x) - np.log1p(t / alpha)
+    by_r += left * np.log((alpha + t) / (alpha + t_x))
     by_alpha = r / alpha - (r + x) * ((1.0 - left) / (alpha + t) + left / (alpha + t_x))
-    all_deaths = psi(a + b) - psi(a + b + deaths)
+    all_deaths = _once_per_run(lambda deaths: psi(a + b) - psi(a + b + deaths), deaths)
     by_a = all_deaths + left / a
     survivals = np.where(left > 0, b + deaths - 1.0, 1.0)
-    by_b = all_deaths + psi(b + deaths) - psi(b) - left / survivals
+    by_b = all_deaths + _once_per_run(lambda deaths: psi(b + deaths) - psi(b), deaths)
+    by_b -= left / survivals
     gradient = np.stack((r * by_r, alpha * by_alpha, a * by_a, b * by_b))
     return _log_likelihood(model, x, t_x, t), gradient
+
+
+def _once_per_run(function: Callable[[Rows], Rows], x: Rows) -> Rows:
+    """Return function(x), evaluated once per run of equal values: gamma functions are dear.
+
+    >>> _once_per_run(lambda x: 10 * x, np.array([1.0, 1.0, 2.0, 1.0]))
+    array([10., 10., 20., 10.])
+    """
+    first = np.flatnonzero(np.diff(x, prepend=np.nan) != 0)
+    return np.repeat(function(x[first]), np.diff(first, append=len(x)))

@@ -199,15 +199,15 @@ def _fit(
     require(prior_weight >= 0, "prior_weight >= 0")
     if len(x) == 0 and (prior is None or prior_weight == 0):
         raise DomainError("no customer to fit on, and no prior")
-    rows, counts = _distinct(np.stack((x, t_x, t)))
+    (t, t_x, x), counts = _distinct(np.stack((t, t_x, x)))
+    size = max(int(counts.sum()), 1)
     mean = np.array(prior.mean if prior else np.zeros(4))
     tightness = prior_weight / prior.sd**2 if prior else 0.0
-    size = max(len(x), 1)
 
     def loss(log_parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         r, alpha, a, b = np.exp(log_parameters).tolist()
         model = family(r, alpha, a, b, _WEEK)
-        value, gradient = log_likelihood_gradient(model, *rows)
+        value, gradient = log_likelihood_gradient(model, x, t_x, t)
         off = log_parameters - mean
         penalty = 0.5 * tightness * float(off @ off)
         return (penalty - float(counts @ value)) / size, (
@@ -228,7 +228,7 @@ def _fit(
 
 
 def _distinct(columns: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the distinct columns of a (3, n) matrix and how often each occurs."""
+    """Return the distinct columns of a (3, n) matrix, last row first, and how often each occurs."""
     columns = columns[:, np.lexsort(columns)]
     new = np.ones(columns.shape[1], dtype=np.bool_)
     new[1:] = (columns[:, 1:] != columns[:, :-1]).any(axis=0)

@@ -6,7 +6,7 @@ import pytest
 
 from models.checks import DomainError, ShapeError
 from models.forecast import forecast
-from models.forecast.btyd import expected_purchases
+from models.forecast.btyd import expected_purchases, purchase_probability
 from models.forecast.forecast import Forecasts, fit_forecaster, predict
 from models.history import from_orders, purchase_stats
 
@@ -111,6 +111,21 @@ def test_more_purchases_at_the_same_value_are_never_worth_less():
     day = np.concatenate([TODAY - 330 + np.arange(n) * 330 // max(n - 1, 1) for n in counts])
     one = predict(forecaster, from_orders(12, who, day, np.full(len(who), 5_000)), TODAY)
     assert (np.diff(one.clv_365d_minor) > 0).all()
+
+
+def test_the_next_day_is_the_first_by_which_that_share_of_next_orders_has_come():
+    histories = shop(300)
+    forecaster = fit_forecaster(histories, TODAY, currency="EUR")
+    found, stats = predict(forecaster, histories, TODAY), purchase_stats(histories, TODAY)
+    x = stats.frequency, stats.recency, stats.age
+    year = purchase_probability(forecaster.btyd, 365.0, *x)
+    for share, days in ((0.1, found.next_day_p10), (0.5, found.next_day_p50)):
+        for row in range(0, 300, 17):
+            mine = tuple(column[row : row + 1] for column in x)
+            wait = float(days[row] - TODAY)
+            by_then = purchase_probability(forecaster.btyd, wait, *mine)[0] / year[row]
+            before = purchase_probability(forecaster.btyd, wait - 1, *mine)[0] / year[row]
+            assert before < share <= by_then
 
 
 def test_silence_lowers_p_alive_and_every_probability():

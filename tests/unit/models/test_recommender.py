@@ -88,6 +88,14 @@ def test_the_blend_equals_a_dense_computation():
             assert [(s.item_id, pytest.approx(s.score)) for s in listed] == expected
 
 
+def test_who_has_all_that_is_popular_is_shown_what_comes_next():
+    mine = own(tea=(1, 1, 9), cup=(1, 1, 9))
+    assert ids(recommend(SHOP, ITEMS, mine, NOBODY, np.zeros(0), 9, count=2).new_for_you) == [
+        "pot",
+        "jam",
+    ]
+
+
 def test_items_newer_than_the_recommender_can_come_from_neighbors():
     names = [*ITEMS, "new"]
     rows = csr_array(np.array([[0, 0, 0, 0, 0, 1.0]]))
