@@ -1,0 +1,124 @@
+"""How an installation is doing: lag, mailboxes, workers, memory, models and deliveries."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from worker.store.inspecting import Inspector, Sample
+from worker.store.models import KINDS, ArtifactError
+
+if TYPE_CHECKING:
+    from worker.bootstrap import Runtime
+
+#: A worker that has not reported for so long is called silent.
+SILENT_S: Final = 20
+#: Measuring the memory of customers costs a few milliseconds; once in so long is enough.
+SAMPLE_EVERY_S: Final = 60.0
+LAGGING_MOST: Final = 10
+
+
+class Watcher:
+    """Takes one look after another; what changes slowly is kept between looks."""
+
+    def __init__(self, active: Runtime) -> None:
+        self._active = active
+        self._inspector = Inspector(active.client, active.keys)
+        self._sample = Sample(0, 0, 0, 0, 0)
+        self._sampled = float("-inf")
+
+    def look(self) -> dict[str, Any]:
+        """Everything as plain data, instants in Unix seconds, ages in seconds, sizes in bytes."""
+        active, inspector = self._active, self._inspector
+        now_ms = active.clock.now_ms()
+        if time.monotonic() - self._sampled > SAMPLE_EVERY_S or not self._sample.customers:
+            self._sample = inspector.sample()
+            self._sampled = time.monotonic()
+        counters = inspector.counters()
+        held, reasons = inspector.quarantine_reasons()
+        used, limit = active.door.memory()
+        paused_ms = active.deliver_store.paused_ms("webhook")
+        return {
+            "at_s": now_ms // 1000,
+            "stages": self._stages(now_ms, counters),
+            "quarantine": {"held": held, "newest_by_reason": reasons},
+            "deliveries": {
+                **counters["deliver"],
+                "endpoint": bool(active.settings.webhook_url),
+                "paused_s": None if paused_ms <= 0 else paused_ms / 1000,
+                "disabled": paused_ms < 0,
+            },
+            "workers": self.workers(now_ms),
+            "last_tick_age_s": inspector.last_tick_s(now_ms, active.settings.tick_interval_s),
+            "memory": {
+                "used_bytes": used,
+                "limit_bytes": limit or None,
+                "customers": active.population.count(),
+                "bytes_per_customer": round(self._sample.each) if self._sample.customers else None,
+                "sampled_customers": self._sample.customers,
+            },
+            "models": self.models(now_ms),
+        }
+
+    def workers(self, now_ms: int) -> list[dict[str, Any]]:
+        """Every worker that ever reported under its name, and how long ago."""
+        return [
+            {
+                "name": node,
+                "stage": report.get("stage"),
+                "pid": report.get("pid"),
+                "received": report.get("received"),
+                "age_s": (age_s := max(0, now_ms // 1000 - int(report.get("at_s", 0)))),
+                "silent": age_s > SILENT_S,
+            }
+            for node, report in self._active.reports.all().items()
+        ]
+
+    def models(self, now_ms: int) -> list[dict[str, Any]]:
+        """The live version of each kind; version None where there is none."""
+        versions = self._active.models.current().versions
+        found = []
+        for kind in KINDS:
+            version = versions.get(kind)
+            row: dict[str, Any] = {"kind": kind, "version": version}
+            if version is not None:
+                try:
+                    head = self._inspector.model_head(kind, version)
+                except ArtifactError as error:
+                    row["problem"] = str(error)
+                else:
+                    row["age_s"] = now_ms // 1000 - int(head["published_at_s"])
+                    row |= {name: head.get(name) for name in ("trigger", "customers", "buyers")}
+            found.append(row)
+        return found
+
+    def _stages(self, now_ms: int, counters: dict[str, dict[str, int]]) -> dict[str, Any]:
+        boxes = self._inspector.mailboxes(now_ms)
+        behind = sorted(
+            (lag for lag in self._active.door.lag(now_ms) if lag.entries),
+            key=lambda lag: -lag.entries,
+        )
+        return {
+            "ingest": {
+                "waiting": sum(lag.entries for lag in behind) + boxes.intake,
+                "oldest_age_s": max((lag.age_ms for lag in behind), default=0) / 1000,
+                "intake": boxes.intake,
+                "shards_with_lag": len(behind),
+                "largest_lags": {str(lag.shard): lag.entries for lag in behind[:LAGGING_MOST]},
+                **counters["ingest"],
+            },
+            "refresh": {
+                "waiting": boxes.marks + boxes.quiet_marks,
+                "oldest_age_s": boxes.marks_age_ms / 1000,
+                "quiet": boxes.quiet_marks,
+                "overdue_by_clock": boxes.overdue,
+                **counters["refresh"],
+            },
+            "deliver": {
+                "waiting": boxes.outbox,
+                "oldest_age_s": boxes.outbox_age_ms / 1000 if boxes.outbox_due else 0.0,
+                "due": boxes.outbox_due,
+                "under_way": boxes.claimed,
+                "dead_letters": boxes.dead,
+            },
+        }

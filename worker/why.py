@@ -1,0 +1,156 @@
+"""Why the newest insight of a customer says what it says.
+
+From the insight back to its causes: the event, the features, the models, the reasons of the items;
+and forward to its delivery. Plain data, for people and for JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from integrations.facts import EventFact, read_events
+from integrations.money import major
+from models.features import rfm
+from models.history import purchase_stats
+from models.segments import model as segments
+from models.segments.scaling import scale
+from worker.customer import Found, delivery
+from worker.store.inspecting import Entered, Inspector
+from worker.store.models import KINDS, ArtifactError
+from worker.terminal import instant
+from worker.views import Calendar, View, histories, view
+
+if TYPE_CHECKING:
+    from worker.bootstrap import Runtime
+
+_ITEMS: Final = 3
+
+
+def explain(active: Runtime, found: Found) -> dict[str, Any]:
+    """Which event, which features, which models, which reasons, which delivery."""
+    insight = found.insight
+    if insight is None:
+        waits = found.standing.dirty_seq is not None or found.standing.quiet_seq is not None
+        reason = "a refresh is waiting" if waits else "no refresh has run: does its worker run?"
+        return {"customer_id": found.customer_id, "insight": None, "reason": reason}
+    seen = view(found.customer_id, found.known.hot or b"", found.known.cold)
+    return {
+        "customer_id": found.customer_id,
+        "insight": {
+            "version": insight["insight_version"],
+            "as_of": insight["as_of"],
+            "profile_moved_since": found.known.seq > found.known.held.seq,
+        },
+        "event": _event(active, found, insight),
+        "features": _features(active, found, seen, insight),
+        "models": _models(active, insight),
+        "reasons": {name: insight.get(name, [])[:_ITEMS] for name in ("buy_again", "new_for_you")},
+        "abstained": insight.get("abstained", {}),
+        "delivery": delivery(active, found),
+    }
+
+
+def _event(active: Runtime, found: Found, insight: dict[str, Any]) -> dict[str, Any]:
+    """The event up to which the insight knows everything, if the stream still holds it."""
+    event_id = insight.get("through_event_id")
+    answer: dict[str, Any] = {"event_id": event_id, "in_stream": False}
+    if event_id is None:
+        return answer
+    entry = _find_entry(active, found, event_id)
+    if entry is None:
+        return answer
+    one, fact = entry
+    as_of_s = found.known.held.as_of_s
+    return {
+        "event_id": event_id,
+        "in_stream": True,
+        "entry_id": one.entry_id,
+        "name": fact.signal or "identify",
+        "occurred_at": instant(fact.at_s),
+        "entered_at": instant(one.at_ms / 1000),
+        "insight_after_s": max(0, as_of_s - one.at_ms // 1000),
+        "quiet": one.quiet,
+    }
+
+
+def _find_entry(active: Runtime, found: Found, event_id: str) -> tuple[Entered, EventFact] | None:
+    inspector = Inspector(active.client, active.keys)
+    names = {
+        json.dumps(found.customer_id, ensure_ascii=escaped)[1:-1].encode()
+        for escaped in (True, False)
+    }
+    until_ms = 1000 * (found.known.held.as_of_s + 60)
+    for entry in inspector.entries(found.shard, until_ms):
+        if any(name in entry.event for name in names):
+            (fact,) = read_events([entry.event], [entry.at_ms // 1000], active.rules.reading)
+            if isinstance(fact, EventFact) and fact.event_id == event_id:
+                return entry, fact
+    return None
+
+
+def _features(active: Runtime, found: Found, seen: View, insight: dict[str, Any]) -> dict[str, Any]:
+    """What the models were told about the customer's purchases, as of the insight's day."""
+    settings = active.settings
+    calendar = Calendar(settings.time_zone)
+    today = calendar.day(found.known.held.as_of_s)
+    past = histories([seen], calendar, settings.reporting_currency)
+    features = rfm(past, today)
+    stats = purchase_stats(past, today)
+    bought = features[0, 1] > 0
+    money = float(major(int(features[0, 2]), settings.reporting_currency))
+    return {
+        "recency_days": float(features[0, 0]) if bought else None,
+        "frequency_days": int(features[0, 1]),
+        "money": money,
+        "currency": settings.reporting_currency,
+        "repeat_days": int(stats.frequency[0]),
+        "active_span_days": int(stats.recency[0]),
+        "age_days": int(stats.age[0]),
+        "nearest_segments": _nearest(active, features, insight) if bought else [],
+    }
+
+
+def _nearest(
+    active: Runtime, features: np.ndarray, insight: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The two nearest centroids under the model that spoke."""
+    version = insight.get("model_versions", {}).get("segments")
+    if version is None:
+        return []
+    try:
+        artifact = active.models.read("segments", version)
+    except ArtifactError:
+        return []
+    model = segments.from_state(dict(artifact.arrays), dict(artifact.meta["model"]))
+    distance = np.linalg.norm(model.centroids - scale(model.scaling, features), axis=1)
+    return [
+        {
+            "id": int(model.ids[at]),
+            "name": model.names[at],
+            "distance": round(float(distance[at]), 4),
+            "chosen": int(model.ids[at]) == (insight.get("segment") or {}).get("id"),
+        }
+        for at in np.argsort(distance, kind="stable")[:2].tolist()
+    ]
+
+
+def _models(active: Runtime, insight: dict[str, Any]) -> list[dict[str, Any]]:
+    """The versions that spoke, and how they were trained."""
+    inspector = Inspector(active.client, active.keys)
+    found = []
+    for kind in KINDS:
+        version = insight.get("model_versions", {}).get(kind)
+        row: dict[str, Any] = {"kind": kind, "version": version}
+        if version is not None:
+            try:
+                head = inspector.model_head(kind, version)
+            except ArtifactError as error:
+                row["problem"] = str(error)
+            else:
+                row |= {name: head.get(name) for name in ("trigger", "customers", "buyers")}
+                row["as_of"] = instant(head.get("as_of_s"))
+        found.append(row)
+    return found
