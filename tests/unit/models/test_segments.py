@@ -126,6 +126,13 @@ def test_a_constant_column_scales_to_zero_and_a_nearly_constant_one_does_not():
     assert (points[3:, 1] == 0).all()
 
 
+def test_the_spread_is_the_range_of_the_middle_90_percent_whatever_the_extremes():
+    logs = np.append(np.linspace(0.0, 10.0, 1001), [20.0])
+    scaling = fit_scaling(np.expm1(logs)[:, None])
+    np.testing.assert_allclose(scaling.center, [5.0], atol=0.01)
+    np.testing.assert_allclose(scaling.spread, [9.0 / 3.29], rtol=0.002)
+
+
 def test_rescaling_carries_points_over():
     old, new = fit_scaling(shop()), fit_scaling(shop(seed=5) * 1.3)
     features = shop(seed=6)[200:400]
