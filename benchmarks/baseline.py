@@ -1,4 +1,4 @@
-"""The baseline: one Celery task per event, doing the same state update, the usual way to build this.
+"""The baseline: one Celery task per event doing the same state update, as it is usually built.
 
 The same validation, fold, profile codec and commit script as ingest; only the transport differs.
 Generous to the baseline: a prefetch of 64, and the shard's position is kept in the process, so that

@@ -36,9 +36,8 @@ BATCH = 250
 
 def ingest_rate(count: int, seed: int) -> float:
     """Events per second of our ingest: from the first commit to the last."""
-    with _shop(count, seed) as (runtime, url):
-        with _worker(url, "benchmarks.ours", "bench.ours"):
-            return _rate(lambda: _applied(runtime), count)
+    with _shop(count, seed) as (runtime, url), _worker(url, "benchmarks.ours", "bench.ours"):
+        return _rate(lambda: _applied(runtime), count)
 
 
 def baseline_rate(count: int, seed: int, limit_s: float) -> float:
@@ -190,7 +189,7 @@ def measure(
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  progress
+    print(text, file=sys.stderr, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -204,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     found = measure(args.events, args.rounds, args.baseline_seconds, args.customers)
     text = json.dumps(found, indent=2)
-    print(text)  # noqa: T201  the command's result
+    print(text)
     if args.json:
         args.json.write_text(text + "\n", encoding="utf-8")
     return 0

@@ -1,4 +1,4 @@
-"""Events of an invented shop: 70 % behavior, 30 % orders of three lines, customers drawn uniformly."""
+"""Events of an invented shop: 70 % behavior, 30 % orders of three lines, any customer alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def events(
     count: int, *, customers: int, end_s: int, seed: int, name: str = "e", orders: float = 0.3
 ) -> Iterator[tuple[str, bytes]]:
     """(customer id, event as JSON), `count` of them, the last one at `end_s`; no id comes twice."""
-    rng = random.Random(seed)  # noqa: S311  invented data
+    rng = random.Random(seed)
     for i in range(count):
         who = customer(rng.randrange(customers))
         at_s = end_s - (count - 1 - i) // PER_SECOND

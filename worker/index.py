@@ -40,6 +40,11 @@ class InteractionIndex:
             self._neighbors = build(views, recommender, self._calendar)
         return self._neighbors
 
+    @property
+    def recommender(self) -> Recommender | None:
+        """The recommender whose weights the rows have."""
+        return self._recommender
+
     def put(self, one: View) -> None:
         """Set a customer's row from a view just read."""
         if self._neighbors is not None and self._recommender is not None:

@@ -1,0 +1,119 @@
+"""From XADD to the CRM's receipt, with default settings and the signed webhook.
+
+    python -m benchmarks.latency --rate 200 --seconds 30 --json out.json
+
+Each event is an order of another existing customer. It counts as received at the first call that
+was answered 2xx and whose insight goes through it; all that was sent must be received.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import reaction, shop
+from benchmarks.fleet import Crm, fleet
+from benchmarks.machine import machine
+from benchmarks.server import private_server, server_version
+from worker.bootstrap import Runtime
+from worker.settings import Settings
+
+WARM_UP = 50
+
+
+def measure(rate: float, seconds: float) -> dict[str, Any]:
+    """Send at a steady rate, and match receipts to events."""
+    count = int(rate * seconds)
+    crm = Crm()
+    with private_server() as url:
+        runtime = Runtime(Settings(redis_url=url), url)
+        _say(f"preparing {count + WARM_UP} customers")
+        reaction.populate(runtime, count + WARM_UP)
+        runtime.retrain.run(reason="benchmark")
+        runtime.refresh.drain()
+        with fleet(url, crm) as running:
+            running.wait_ready(runtime.reports)
+            _send(runtime, range(count, count + WARM_UP), "warm", rate)
+            _wait(crm, WARM_UP, 60)
+            crm.receipts.clear()
+            _say(f"sending {rate:g} events/s for {seconds:g} s")
+            sent = _send(runtime, range(count), "live", rate)
+            _wait(crm, count, 60)
+            on = machine(server_version(url))
+    crm.close()
+    first: dict[str, float] = {}
+    for receipt in crm.receipts:
+        first.setdefault(receipt.through_event_id, receipt.at)
+    taken = sorted(1000 * (first[event] - at) for event, at in sent.items() if event in first)
+    return {
+        "sent": len(sent),
+        "received": len(taken),
+        "p50_ms": _percentile(taken, 50),
+        "p95_ms": _percentile(taken, 95),
+        "p99_ms": _percentile(taken, 99),
+        "max_ms": _percentile(taken, 100),
+        "calls": len(crm.receipts),
+        "signatures_refused": crm.refused,
+        "rate": rate,
+        "machine": on,
+    }
+
+
+def _send(runtime: Runtime, numbers: Sequence[int], name: str, rate: float) -> dict[str, float]:
+    """XADD one order a customer, evenly spaced: event id -> time of the call."""
+    rng = random.Random(5)
+    sent = {}
+    start = time.perf_counter()
+    for i, number in enumerate(numbers):
+        who = shop.customer(number)
+        event_id = f"{name}-{number}"
+        event = shop.event(who, event_id, int(time.time()), rng, is_order=True)
+        ahead = start + i / rate - time.perf_counter()
+        if ahead > 0:
+            time.sleep(ahead)
+        sent[event_id] = time.perf_counter()
+        runtime.client.xadd(runtime.keys.events(runtime.keys.shard(who)), {"event": event})
+    return sent
+
+
+def _wait(crm: Crm, count: int, timeout_s: float) -> None:
+    deadline = time.perf_counter() + timeout_s
+    while len({receipt.through_event_id for receipt in list(crm.receipts)}) < count:
+        if time.perf_counter() > deadline:
+            return
+        time.sleep(0.1)
+
+
+def _percentile(values: Sequence[float], percent: float) -> float | None:
+    if not values:
+        return None
+    return round(values[min(len(values) - 1, int(len(values) * percent / 100))], 1)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; exit 1 when an event was not received."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--rate", type=float, default=200.0, help="events per second")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    args = parser.parse_args(argv)
+    found = measure(args.rate, args.seconds)
+    text = json.dumps(found, indent=2)
+    print(text)
+    if args.json:
+        args.json.write_text(text + "\n", encoding="utf-8")
+    return 0 if found["received"] == found["sent"] else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
