@@ -30,7 +30,10 @@ KEYS = frozenset(
 TEXT_MAX = 200
 SPEAKING = ("billiard", "celery", "integrations", "kombu", "models", "redis", "worker")
 """Packages whose exceptions are worded without the data that they met."""
-QUIET = ("amqp", "asyncio", "urllib3", "requests", "celery.redirected")
+QUIET = (
+    "amqp", "asyncio", "urllib3", "requests", "celery.redirected",
+    "celery.app.trace", "celery.beat", "celery.worker.strategy",  # a line for every order
+)  # fmt: skip
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
