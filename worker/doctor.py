@@ -57,7 +57,7 @@ def examine(active: Runtime) -> list[Finding]:
     if any(one.check == "server" and one.level is Level.FAIL for one in found):
         return [*found, *_guarded("endpoint", lambda: _endpoint(active))]
     found += _guarded("installation", lambda: _installation(active))
-    if all(one.level is not Level.FAIL for one in found if one.check == "installation"):
+    if any(one.check == "installation" and one.level is Level.OK for one in found):
         found += _guarded("processes", lambda: _running(active))
     return [*found, *_guarded("endpoint", lambda: _endpoint(active))]
 

@@ -101,7 +101,7 @@ class Watcher:
         return {
             "ingest": {
                 "waiting": sum(lag.entries for lag in behind) + boxes.intake,
-                "oldest_age_s": max((lag.age_ms for lag in behind), default=0) / 1000,
+                "oldest_age_s": max(boxes.intake_age_ms, *(lag.age_ms for lag in behind), 0) / 1000,
                 "intake": boxes.intake,
                 "shards_with_lag": len(behind),
                 "largest_lags": {str(lag.shard): lag.entries for lag in behind[:LAGGING_MOST]},

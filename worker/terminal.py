@@ -62,12 +62,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
 
 
 def pairs(rows: Iterable[tuple[str, object]], title: str = "") -> Table:
-    """Names and values in two columns."""
+    """Names and values in two columns; what is None or empty is left out."""
     made = _table(title, headings=False)
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in rows:
-        made.add_row(Text(name), Text(cell(value)))
+        if value not in (None, "", [], ()):
+            made.add_row(Text(name), Text(cell(value)))
     return made
 
 
@@ -88,7 +89,7 @@ def cell(value: object) -> str:
     >>> cell(1234567), cell(0.25), cell(None), cell(True), cell(["a", "b"])
     ('1,234,567', '0.25', '-', 'yes', 'a, b')
     """
-    if value is None or value == "":
+    if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"

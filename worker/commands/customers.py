@@ -166,8 +166,8 @@ def _show_explanation(told: dict[str, Any]) -> None:
     for name, title in (("buy_again", "buy again"), ("new_for_you", "new for you")):
         if told["reasons"][name]:
             show("", _items_table(told["reasons"][name], title))
-    for name, reason in told["abstained"].items():
-        show("", f"no {name}: {reason}")
+    if told["abstained"]:
+        show("", pairs(told["abstained"].items(), title="not told"))
     show("", _delivery_table(told["delivery"]))
 
 

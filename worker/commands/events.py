@@ -24,11 +24,8 @@ CHUNK: Final = 500
 
 Lines = Annotated[
     Path,
-    typer.Argument(
-        metavar="FILE|-", help="JSON lines, one event a line; - reads stdin.",
-        exists=True, dir_okay=False, readable=True, allow_dash=True,
-    ),
-]  # fmt: skip
+    typer.Argument(metavar="FILE|-", help="JSON lines, one event a line; - reads stdin."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -86,7 +83,7 @@ def shard(
     if as_json:
         show_json({"customer_id": customer_id, "shard": number, "stream": keys.events(number)})
     else:
-        show(f"{number}\t{keys.events(number)}")
+        typer.echo(f"{number}\t{keys.events(number)}")
 
 
 def schema(
@@ -104,7 +101,11 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
     if str(file) == "-":
         yield sys.stdin.buffer
     else:
-        with file.open("rb") as lines:
+        try:
+            lines = file.open("rb")
+        except OSError as error:
+            raise typer.BadParameter(f"can't read {file}: {error.strerror}") from None
+        with lines:
             yield lines
 
 

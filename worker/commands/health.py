@@ -126,14 +126,17 @@ def _stages(stages: dict[str, Any]) -> Any:
 
 def _workers(look: dict[str, Any]) -> Any:
     rows = [
-        (one["name"], one["pid"], f"{span(one['age_s'])} ago", "silent" if one["silent"] else "")
+        (
+            one["name"],
+            str(one["pid"]),
+            f"{span(one['age_s'])} ago",
+            "silent" if one["silent"] else "",
+        )
         for one in look["workers"]
     ]
     tick = look["last_tick_age_s"]
-    rows.append(("beat", None, "not lately" if tick is None else f"{span(tick)} ago", ""))
-    return table(
-        ("worker", "pid", "reported", ""), [(a, str(b or "-"), c, d) for a, b, c, d in rows]
-    )
+    rows.append(("beat", "", "not lately" if tick is None else f"{span(tick)} ago", ""))
+    return table(("worker", "pid", "reported", ""), rows)
 
 
 def _models(models: list[dict[str, Any]]) -> Any:

@@ -142,7 +142,7 @@ def _tell(
     if as_json:
         show_json({key: done, "chosen": [one.name for one in chosen], "dry_run": dry_run})
     elif dry_run:
-        show(*(f"{one.name}\t{one.reason}" for one in chosen))
+        show(table(("name", "reason"), [(one.name, one.reason) for one in chosen]))
         show(f"{len(chosen):,} events would be {words}")
     else:
         show(f"{done:,} events {words}")

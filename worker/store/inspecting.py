@@ -24,6 +24,7 @@ class Mailboxes(NamedTuple):
     """What waits in all shards. Ages are of the oldest, ms; 0 where nothing waits."""
 
     intake: int
+    intake_age_ms: int
     marks: int
     quiet_marks: int
     marks_age_ms: int
@@ -123,7 +124,6 @@ class Inspector:
         """What waits, and how long."""
         k = self._keys
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.xlen(k.intake())
         for s in range(k.shards):
             pipeline.zcard(k.dirty(s))
             pipeline.zcard(k.quiet(s))
@@ -133,15 +133,29 @@ class Inspector:
             pipeline.hlen(k.claimed(s))
             pipeline.hlen(k.dead(s))
             pipeline.zrange(k.outbox(s), 0, 0, withscores=True)
-        intake, *rest = pipeline.execute()
+        rest = pipeline.execute()
         columns = [rest[at::8] for at in range(8)]
         dirty, quiet, overdue, outbox, due, claimed, dead = (sum(column) for column in columns[:7])
         first_due_ms = min((int(row[0][1]) for row in columns[7] if row), default=now_ms)
         marked = [shard for shard, count in enumerate(columns[0]) if count]
         return Mailboxes(
-            intake, dirty, quiet, self._marks_age_ms(marked, now_ms), overdue, outbox, due,
-            max(0, now_ms - first_due_ms), claimed, dead,
+            *self._intake(now_ms), dirty, quiet, self._marks_age_ms(marked, now_ms), overdue,
+            outbox, due, max(0, now_ms - first_due_ms), claimed, dead,
         )  # fmt: skip
+
+    def _intake(self, now_ms: int) -> tuple[int, int]:
+        """Entries that no shard has yet, and the age of the oldest, ms.
+
+        The router trims what is behind its cursor, but not the entry that the cursor names.
+        """
+        key = self._keys.intake()
+        cursor = (self._client.get(self._keys.intake_cursor()) or b"0-0").decode()
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.xlen(key)
+        pipeline.xrange(key, max=cursor, count=1)
+        pipeline.xrange(key, min="(" + cursor, count=1)
+        length, behind, first = pipeline.execute()
+        return length - len(behind), max(0, now_ms - _ms(first[0][0])) if first else 0
 
     def _marks_age_ms(self, shards: list[int], now_ms: int) -> int:
         """Age of the oldest mark: of the commit that set it, by that commit's delta."""
