@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -12,13 +13,16 @@ from integrations.facts import EventFact, Kind, Reading, Rejected, read_events
 from worker.profile import codec, fold, memory
 from worker.profile.ledger import NO_WEEK, Profile, week_of
 from worker.profile.memory import Limits, Seen
-from worker.store.envelope import Envelope, pack, unpack
-from worker.store.ingesting import Batch, Commit, Entry, Refused, Stored, Write
+from worker.store.envelope import Envelope, NewerEnvelopeError, pack, unpack
+from worker.store.ingesting import EVENT, Batch, Commit, Entry, Refused, Stored, Write
 from worker.store.keys import shard_of
 
 #: Tries from one cursor: a batch that ends its process is cut to single entries, and a single entry
 #: that does so twice is quarantined.
 POISON_TRIES: Final = 5
+
+#: A newer release wrote the profile: this one must leave the batch to a worker that reads it.
+NEWER: Final = (codec.NewerFormatError, NewerEnvelopeError)
 
 _DAY_S: Final = 86_400
 _ORDER_KINDS: Final = frozenset({Kind.ORDER, Kind.ORDER_UPDATE, Kind.REFUND, Kind.CANCEL})
@@ -60,10 +64,10 @@ def read(batch: Batch, rules: Rules) -> Read:
     if batch.tries >= POISON_TRIES:
         refused.append(_refuse(entries[0], "poison", "its batch ended the process each time"))
         entries = entries[1:]
-    known = [entry for entry in entries if entry.kind == "event"]
+    known = [entry for entry in entries if entry.kind == EVENT]
     facts = iter(read_events([e.event for e in known], [e.at_s for e in known], rules.reading))
     for entry in entries:
-        if entry.kind != "event":
+        if entry.kind != EVENT:
             refused.append(_refuse(entry, "unknown_kind", f"entry kind {entry.kind[:40]!r}"))
             continue
         fact = next(facts)
@@ -86,14 +90,22 @@ def wants_cold(by_customer: Mapping[str, Sequence[Told]]) -> dict[str, bool]:
 
 
 def late(by_customer: Mapping[str, Sequence[Told]], stored: Mapping[str, Stored]) -> list[str]:
-    """Customers with an event older than their open week, whose cold part was not loaded."""
+    """Customers with an event older than their open week, whose cold part was not loaded.
+
+    The open week moves within the batch. A profile that cannot be read is left to the fold.
+    """
     found = []
     for customer, tolds in by_customer.items():
         held = stored[customer]
-        if held.profile is not None and held.cold is None:
+        if held.profile is None or held.cold is not None:
+            continue
+        with contextlib.suppress(ValueError):
             open_week = unpack(held.profile).open_week
-            if any(fold.is_late(told.fact, open_week) for told in tolds):
-                found.append(customer)
+            for told in tolds:
+                if fold.is_late(told.fact, open_week):
+                    found.append(customer)
+                    break
+                open_week = fold.opened(told.fact, open_week)
     return found
 
 
@@ -146,7 +158,8 @@ def build(batch: Batch, read_: Read, stored: Mapping[str, Stored], rules: Rules)
     delta = msgpack.packb(changed) if changed else b""
     keep_from_s = last.at_s - rules.retention_s
     trim = f"{keep_from_s * 1000}-0" if batch.entries[0].at_s < keep_from_s or seq % 64 == 0 else ""
-    return Commit(batch, position, loud, quiet, new, refused, writes, delta, trim)
+    left = max(0, batch.left - 1) if batch.tries < POISON_TRIES else 0
+    return Commit(batch, position, loud, quiet, new, refused, writes, delta, trim, left)
 
 
 def _fold_customer(
@@ -154,7 +167,7 @@ def _fold_customer(
 ) -> _Folded:
     try:
         return _fold_all(customer, tolds, held, seq, rules)
-    except codec.NewerFormatError:
+    except NEWER:
         raise
     except (Exception, MemoryError):  # noqa: BLE001 - whatever it is, the neighbors go on
         return _fold_carefully(customer, tolds, held, seq, rules)
@@ -199,8 +212,8 @@ def _fold_all(
             detail = "an event with this id and other content was applied before"
             refused.append(_refuse(told.entry, "conflict", detail))
         else:
-            fold.apply(profile, fact)
-            remembered += _records(fact, entry_s)
+            cells = fold.apply(profile, fact)
+            remembered += _records(fact, entry_s, cells)
             applied.append(told)
     if not applied:
         return _Folded([], [], duplicates, 0, refused)
@@ -214,8 +227,8 @@ def _writes(
 ) -> list[Write]:
     encoded = codec.encode(profile)
     writes = []
-    if encoded.cold is not None:
-        writes.append(Write("cold", customer, encoded.cold.offset, encoded.cold.data))
+    if encoded.cold is not None and encoded.cold.data:
+        writes.append(_cold_write(customer, profile, encoded.cold))
     if after.startswith(before):
         writes.append(Write("memory", customer, len(before), after[len(before) :]))
     else:
@@ -225,10 +238,17 @@ def _writes(
     return writes
 
 
-def _records(fact: EventFact, entry_s: int) -> bytes:
+def _cold_write(customer: str, profile: Profile, new: codec.ColdWrite) -> Write:
+    """Appended behind what counts, or the whole: bytes that count are never written over in part."""
+    if new.offset >= profile.cold_len:
+        return Write("cold", customer, new.offset, new.data)
+    return Write("cold", customer, None, (profile.cold or b"")[: new.offset] + new.data)
+
+
+def _records(fact: EventFact, entry_s: int, cells: Sequence[str]) -> bytes:
     week = week_of(fact.at_s)
-    cells = [memory.cell_hash(week, key) for key in fold.cells_of(fact)]
-    return memory.remember(fact.id_hash, fact.digest, entry_s, cells)
+    hashes = [memory.cell_hash(week, key) for key in cells]
+    return memory.remember(fact.id_hash, fact.digest, entry_s, hashes)
 
 
 def _items(applied: Sequence[Told]) -> list[str]:

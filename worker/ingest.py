@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 from worker import batch as batches
 from worker.batch import Rules
-from worker.store.ingesting import Batch, IngestStore, Stored
+from worker.store.ingesting import Batch, Commit, IngestStore, Stored
+from worker.telemetry import logger
+
+log = logger(__name__)
 
 
 class Round(NamedTuple):
@@ -83,10 +86,7 @@ class Ingest:
     def _apply(self, taken: list[Batch]) -> Round:
         reads = [batches.read(batch, self._rules) for batch in taken]
         stored = self._load(taken, reads)
-        commits = [
-            batches.build(batch, read, stored[batch.shard], self._rules)
-            for batch, read in zip(taken, reads, strict=True)
-        ]
+        commits = self._build(taken, reads, stored)
         results = self._store.commit(commits)
         done = [commit for commit, result in zip(commits, results, strict=True) if result]
         return Round(
@@ -95,6 +95,21 @@ class Ingest:
             refused_commits=results.count(0),
             marked=sum(len(commit.loud) + len(commit.quiet) for commit in done),
         )
+
+    def _build(
+        self,
+        taken: list[Batch],
+        reads: list[batches.Read],
+        stored: dict[int, dict[str, Stored]],
+    ) -> list[Commit]:
+        commits = []
+        for batch, read in zip(taken, reads, strict=True):
+            try:
+                commits.append(batches.build(batch, read, stored[batch.shard], self._rules))
+            except batches.NEWER as error:
+                log.warning("shard left to a newer release", shard=batch.shard, reason=str(error))
+                self._store.release(batch)
+        return commits
 
     def _load(self, taken: list[Batch], reads: list[batches.Read]) -> dict[int, dict[str, Stored]]:
         wanted = {

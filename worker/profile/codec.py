@@ -20,6 +20,7 @@ from worker.profile.ledger import Block, Profile
 
 VERSION: Final = 1
 _HEADER: Final = struct.Struct(">HI")
+_TYPES_V1: Final[list[type]] = [int, int, int, int, dict, dict, int, dict, dict]
 _pack: Final = msgpack.Packer(use_bin_type=True).pack
 
 
@@ -55,15 +56,21 @@ def decode(hot: bytes | None, cold: bytes | None = b"") -> Profile:
     try:
         fields: list[Any] = msgpack.unpackb(hot, strict_map_key=False, use_list=True)
         version = int(fields[0])
-    except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, msgpack.UnpackException) as error:
         raise CodecError(f"the profile cannot be decoded: {type(error).__name__}") from None
     if version > VERSION:
         raise NewerFormatError(f"profile format {version}; this release reads up to {VERSION}")
+    if version not in DECODERS:
+        raise CodecError(f"there is no profile format {version}")
     return DECODERS[version](fields, cold)
 
 
 def _decode_v1(fields: list[Any], cold: bytes | None) -> Profile:
+    if [type(field) for field in fields] != _TYPES_V1:
+        raise CodecError("the profile's fields are damaged")
     _, first_s, last_s, cold_len, registers, last_signals, week, orders, signals = fields
+    if cold is not None and len(cold) < cold_len:
+        raise CodecError(f"the cold part has {len(cold)} bytes of {cold_len}")
     return Profile(
         first_s=first_s,
         last_s=last_s,
@@ -182,6 +189,8 @@ def _common_prefix(a: bytes, b: bytes) -> int:
 
 def _sorted(mapping: dict[str, Any]) -> dict[str, Any]:
     """The map with its keys in order; most are already."""
+    if len(mapping) < 2:
+        return mapping
     keys = list(mapping)
     ordered = sorted(keys)
     return mapping if keys == ordered else {key: mapping[key] for key in ordered}

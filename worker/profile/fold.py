@@ -26,6 +26,11 @@ def is_late(fact: EventFact, open_week: int) -> bool:
     return fact.kind == Kind.SIGNAL and week_of(fact.at_s) < open_week
 
 
+def opened(fact: EventFact, open_week: int) -> int:
+    """The open week behind an event that is not late."""
+    return week_of(fact.at_s) if fact.kind == Kind.SIGNAL else open_week
+
+
 def cells_of(fact: EventFact) -> list[str]:
     """The counts that an event raises by one: one per item, one in all where it names none."""
     if fact.kind != Kind.SIGNAL:
@@ -34,8 +39,10 @@ def cells_of(fact: EventFact) -> list[str]:
     return [cell(code, item) for item in fact.items] or [code]
 
 
-def apply(profile: Profile, fact: EventFact) -> None:
-    """Fold one event into the profile, in place. The caller has dropped duplicates of signals.
+def apply(profile: Profile, fact: EventFact) -> list[str]:
+    """Fold one event into the profile, in place; the counts that it raised (`cells_of`).
+
+    The caller has dropped duplicates of signals.
 
     Raises CodecError when the cold part is needed and was not loaded: orders are looked up in the
     whole ledger, signals only when they are late.
@@ -50,9 +57,12 @@ def apply(profile: Profile, fact: EventFact) -> None:
         if profile.last_signals.get(code, -1) < at_s:
             profile.last_signals[code] = at_s
     if fact.kind == Kind.SIGNAL:
-        _count(profile, week_of(at_s), cells_of(fact))
-    elif fact.kind != Kind.REGISTERS:
+        cells = cells_of(fact)
+        _count(profile, week_of(at_s), cells)
+        return cells
+    if fact.kind != Kind.REGISTERS:
         _state_order(profile, fact)
+    return []
 
 
 def _write_register(profile: Profile, name: str, at_s: int, id_hash: bytes, value: object) -> None:

@@ -9,6 +9,10 @@ _HEADER: Final = struct.Struct(">BQiIH")
 _FORMAT: Final = 1
 
 
+class NewerEnvelopeError(ValueError):
+    """A newer release wrote the value."""
+
+
 class Envelope(NamedTuple):
     """A profile's place in its shard.
 
@@ -38,13 +42,15 @@ def pack(envelope: Envelope) -> bytes:
 def unpack(value: bytes) -> Envelope:
     """Read a stored value.
 
-    Raises ValueError when it is damaged or of a newer release.
+    Raises ValueError when it is damaged, NewerEnvelopeError when it is of a newer release.
     """
+    if value and value[0] > _FORMAT:
+        raise NewerEnvelopeError(f"envelope format {value[0]}; this release reads up to {_FORMAT}")
     try:
         form, seq, open_week, memory_len, length = _HEADER.unpack_from(value)
     except struct.error:
         raise ValueError("the profile's envelope is damaged") from None
-    if form != _FORMAT:
-        raise ValueError(f"profile envelope format {form}; this release reads {_FORMAT}")
     end = _HEADER.size + length
+    if form != _FORMAT or len(value) < end:
+        raise ValueError("the profile's envelope is damaged")
     return Envelope(seq, open_week, memory_len, value[_HEADER.size : end].decode(), value[end:])

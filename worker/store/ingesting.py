@@ -11,6 +11,7 @@ from worker.store.scripts import Call, Client, Scripts
 
 START: Final = "0-0"
 STAGE: Final = "ingest"
+EVENT: Final = "event"
 _COUNTERS: Final = ("seq", "covered", "applied", "duplicates", "quarantined", "overflowed")
 
 
@@ -18,14 +19,10 @@ class Entry(NamedTuple):
     """One entry of a shard's stream."""
 
     id: str
+    at_s: int  # when the server took it, Unix s
     kind: str
     event: bytes
     quiet: bool
-
-    @property
-    def at_s(self) -> int:
-        """When the server took it, Unix s."""
-        return int(self.id.partition("-")[0]) // 1000
 
 
 class Position(NamedTuple):
@@ -42,13 +39,18 @@ class Position(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A leased shard and the entries behind its cursor."""
+    """A leased shard and the entries behind its cursor.
+
+    tries  how often a batch was begun from this cursor, this time included
+    left   entries still to be read one by one, because a batch ended its process
+    """
 
     shard: int
     token: str
     tries: int
     position: Position
     entries: list[Entry]
+    left: int = 0
 
 
 class Stored(NamedTuple):
@@ -90,6 +92,7 @@ class Commit(NamedTuple):
     writes: list[Write]
     delta: bytes
     trim_below: str
+    left: int = 0
 
 
 class IngestStore:
@@ -128,7 +131,7 @@ class IngestStore:
             Call(
                 "begin",
                 [k.lease(s, STAGE), k.tries(s), k.meta(s), k.epoch(s)],
-                [token, self._lease_ms],
+                [token, self._lease_ms, len(limits), limits[0]],
             )
             for s in shards
         ]
@@ -139,15 +142,15 @@ class IngestStore:
         ]
         pipeline = self._client.pipeline(transaction=False)
         heads = []
-        for shard, (tries, epoch, *meta) in taken:
+        for shard, (tries, left, epoch, *meta) in taken:
             position = _position(epoch, meta)
             self._cursors[shard] = position.cursor
-            heads.append((shard, int(tries), position))
+            heads.append((shard, int(tries), int(left), position))
             limit = limits[min(int(tries), len(limits)) - 1]
             pipeline.xrange(k.events(shard), min="(" + position.cursor, count=limit)
         batches = []
-        for (shard, tries, position), rows in zip(heads, pipeline.execute(), strict=True):
-            batch = Batch(shard, token, tries, position, [_entry(*row) for row in rows])
+        for (shard, tries, left, position), rows in zip(heads, pipeline.execute(), strict=True):
+            batch = Batch(shard, token, tries, position, [_entry(*row) for row in rows], left)
             if batch.entries:
                 batches.append(batch)
             else:
@@ -217,16 +220,24 @@ class IngestStore:
         args: list[Any] = [
             position.epoch, commit.batch.position.cursor, position.cursor, commit.batch.token,
             commit.trim_below, commit.delta, len(meta), len(commit.loud), len(commit.quiet),
-            len(commit.new), len(commit.refused), position.seq, *meta, *commit.loud, *commit.quiet,
+            len(commit.new), len(commit.refused), position.seq, commit.left,
+            *meta, *commit.loud, *commit.quiet,
         ]  # fmt: skip
         for pair in commit.new:
             args += pair
         for refused in commit.refused:
             args += refused
         for write in commit.writes:
-            args.append(-1 if write.offset is None else write.offset)
+            args.append(_offset(write))
             args.append(write.data)
         return keys, [len(args) + 1, *args]
+
+
+def _offset(write: Write) -> int:
+    """Where the script writes; -1 a profile, -2 another whole value."""
+    if write.offset is None:
+        return -1 if write.part == "profile" else -2
+    return write.offset
 
 
 def _position(epoch: bytes, meta: Sequence[bytes]) -> Position:
@@ -236,5 +247,6 @@ def _position(epoch: bytes, meta: Sequence[bytes]) -> Position:
 
 
 def _entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
-    kind = fields.get(b"kind", b"event").decode(errors="replace")
-    return Entry(entry_id.decode(), kind, fields.get(b"event", b""), b"quiet" in fields)
+    at_s = int(entry_id.partition(b"-")[0]) // 1000
+    kind = fields[b"kind"].decode(errors="replace") if b"kind" in fields else EVENT
+    return Entry(entry_id.decode(), at_s, kind, fields.get(b"event", b""), b"quiet" in fields)

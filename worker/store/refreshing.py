@@ -95,8 +95,10 @@ class RefreshStore:
         shards = list(dict.fromkeys(mark.shard for mark in marks))
         pipeline = self._client.pipeline(transaction=False)
         for shard in shards:
-            pipeline.set(self._keys.lease(shard, STAGE), token, nx=True, px=self._lease_ms)
-        mine = {s for s, reply in zip(shards, pipeline.execute(), strict=True) if reply}
+            key = self._keys.lease(shard, STAGE)
+            pipeline.set(key, token, nx=True, px=self._lease_ms, get=True)
+        holders = zip(shards, pipeline.execute(), strict=True)
+        mine = {shard for shard, before in holders if before in (None, token.encode())}
         self._tokens.update(dict.fromkeys(mine, token))
         return [mark for mark in marks if mark.shard in mine]
 

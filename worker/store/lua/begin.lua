@@ -1,15 +1,27 @@
 #!lua flags=allow-oom
 -- begin: take the ingest lease of a shard, and count how often its cursor was begun from.
 -- KEYS  1 ingest lease  2 tries HASH  3 meta HASH  4 epoch
--- ARGV  1 token  2 lease [ms]
--- Returns {} when another drainer holds the lease, else {tries, epoch, meta field, value ..}.
-if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return {} end
-local cursor = redis.call('HGET', KEYS[3], 'cursor') or '0-0'
-local tries = 1
-if redis.call('HGET', KEYS[2], 'cursor') == cursor then
-  tries = tonumber(redis.call('HGET', KEYS[2], 'count')) + 1
+-- ARGV  1 token  2 lease [ms]  3 tries from which entries are read one by one  4 how many then
+-- Returns {} when another drainer holds the lease, else {tries, left, epoch, meta field, value ..}.
+-- A batch that ends its process leaves its count. From the third try on its entries are read one by
+-- one, and commits keep that up for as many as it may have had (`left`): the one that ends processes
+-- is met without starting over for each of those before it.
+-- Repeated with the same token (its reply was lost) it answers the same and counts nothing.
+local again = false
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {} end
+  again = true
 end
-redis.call('HSET', KEYS[2], 'cursor', cursor, 'count', tries)
-local answer = {tries, redis.call('GET', KEYS[4]) or ''}
+local cursor = redis.call('HGET', KEYS[3], 'cursor') or '0-0'
+local tries, left = 1, 0
+local before = redis.call('HMGET', KEYS[2], 'cursor', 'count', 'left')
+if before[1] == cursor then
+  tries = tonumber(before[2]) + (again and 0 or 1)
+  left = tonumber(before[3] or '0')
+end
+if left == 0 and tries >= tonumber(ARGV[3]) then left = tonumber(ARGV[4]) end
+redis.call('HSET', KEYS[2], 'cursor', cursor, 'count', tries, 'left', left)
+redis.call('SET', KEYS[4], ARGV[1], 'NX') -- an emptied server begins a new epoch
+local answer = {tries, left, redis.call('GET', KEYS[4])}
 for _, part in ipairs(redis.call('HGETALL', KEYS[3])) do answer[#answer + 1] = part end
 return answer

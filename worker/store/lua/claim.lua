@@ -12,9 +12,10 @@ local answer = {}
 for i = 4, #KEYS do
   local row = ARGV[i]
   local due = redis.call('ZSCORE', KEYS[1], row)
-  if due and tonumber(due) <= now_ms then
+  local claim = redis.call('HGET', KEYS[2], row) or ''
+  local ours = string.sub(claim, 1, #ARGV[1] + 1) == ARGV[1] .. '|' -- the reply of this call was lost
+  if due and (ours or tonumber(due) <= now_ms) then
     local delivered = redis.call('HGET', KEYS[3], row) or ''
-    local claim = redis.call('HGET', KEYS[2], row) or ''
     local sent_ms = tonumber(string.match(delivered, '^%d+|(%d+)|') or '0')
     if claim == '' and now_ms < sent_ms + tonumber(ARGV[3]) then
       redis.call('ZADD', KEYS[1], sent_ms + tonumber(ARGV[3]), row)
