@@ -43,6 +43,7 @@ class Previous(NamedTuple):
     segment_id: int | None
     segment_since: str | None
     previous_segment_id: int | None
+    segments_version: int | None
 
 
 class Subject(NamedTuple):

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from pydantic_core import from_json
+
 from integrations.encoding import insight_payload, material
 from integrations.insight import CustomerInsight
 from worker import insights
@@ -73,8 +75,8 @@ class Refresh:
                 self._index.put(subject.view)
         written = insights.write(subjects, live, index, self._calendar, now_s, self._options)
         rows = [
-            self._row(mark, known_, insight, live, now_s)
-            for (mark, known_), insight in zip(pairs, written, strict=True)
+            self._row(mark, known_, subject.previous, insight, live, now_s)
+            for (mark, known_), subject, insight in zip(pairs, subjects, written, strict=True)
         ]
         done = self._store.commit(rows, self._rules.destinations) if rows else []
         return Round(
@@ -139,9 +141,16 @@ class Refresh:
         return subjects, pairs
 
     def _row(
-        self, mark: Mark, known: Known, insight: CustomerInsight, live: Live, now_s: int
+        self,
+        mark: Mark,
+        known: Known,
+        before: Previous,
+        insight: CustomerInsight,
+        live: Live,
+        now_s: int,
     ) -> Refreshed:
         digest = material(insight).hex()
+        moved = mark.loud and before.version > 0
         changed = digest != known.held.material
         return Refreshed(
             mark=mark,
@@ -152,7 +161,7 @@ class Refresh:
             material=digest,
             json=insight_payload(insight),
             push=changed and mark.loud,
-            transition=_transition(known, insight, mark, now_s) if mark.loud else b"",
+            transition=_transition(before, insight, mark, now_s) if moved else b"",
             next_due_s=self._next_due_s(mark.customer_id, now_s),
         )
 
@@ -166,29 +175,33 @@ class Refresh:
 
 def _previous(held: Held) -> Previous:
     if not held.json:
-        return Previous(held.version, None, None, None)
-    segment = json.loads(held.json).get("segment") or {}
+        return Previous(held.version, None, None, None, None)
+    fields = from_json(held.json)
+    segment, versions = fields["segment"] or {}, fields["model_versions"]
     return Previous(
-        held.version, segment.get("id"), segment.get("since"), segment.get("previous_id")
+        held.version,
+        segment.get("id"),
+        segment.get("since"),
+        segment.get("previous_id"),
+        versions["segments"],
     )
 
 
-def _transition(known: Known, insight: CustomerInsight, mark: Mark, now_s: int) -> bytes:
+def _transition(before: Previous, insight: CustomerInsight, mark: Mark, now_s: int) -> bytes:
     """The customer's move to another segment as JSON, b"" if there is none.
 
     Its id is a hash of what happened, so that the same move cannot be recorded twice.
     """
-    before = _previous(known.held).segment_id
     after = insight.segment.id if insight.segment else None
-    if before == after or not known.held.json:
+    if before.segment_id == after:
         return b""
     version = insight.model_versions.segments
-    held_version = (json.loads(known.held.json).get("model_versions") or {}).get("segments")
-    reason = "model" if held_version != version else "clock" if mark.seq is None else "event"
-    cause = known.through_event_id if reason == "event" else str(now_s // 86_400)
+    by_model = before.segments_version != version
+    reason = "model" if by_model else "clock" if mark.seq is None else "event"
+    cause = insight.through_event_id if reason == "event" else str(now_s // 86_400)
     fields = {
         "customer_id": insight.customer_id,
-        "from": before,
+        "from": before.segment_id,
         "to": after,
         "reason": reason,
         "cause": cause,

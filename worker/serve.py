@@ -53,10 +53,14 @@ def run_worker(settings: Settings, url: str, stage: str, *, number: int = 0) -> 
         "refresh": settings.refresh_concurrency,
         "deliver": settings.deliver_concurrency,
     }.get(stage, 1) + _SPARE.get(stage, 0)
+    # Without a limit of prefetched orders, those that a broken connection leaves unacknowledged
+    # cannot use it up, which is how a worker comes to hang; orders are few and coalesced.
+    app.conf.worker_prefetch_multiplier = 1 if stage == "training" else 0
     _connect_signals(settings, url, stage, node)
     app.worker_main(
         [
-            "worker", "-n", node, "-Q", f"{queue(settings, stage)},{own_queue(settings, node)}",
+            "--quiet", "worker", "-n", node,
+            "-Q", f"{queue(settings, stage)},{own_queue(settings, node)}",
             "-c", str(concurrency), "-O", "fair", "-l", settings.log_level,
             "--without-gossip", "--without-mingle", "--without-heartbeat",
         ]

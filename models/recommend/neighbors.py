@@ -114,7 +114,7 @@ class NeighborIndex:
 
     def rows(self, customer_ids: Iterable[str]) -> csr_array:
         """Return the raw rows, (number of ids, len(items)); an empty row for who has none."""
-        rows = [self._row(customer_id) for customer_id in customer_ids]
+        rows = [self._raw(customer_id) for customer_id in customer_ids]
         return _stack(rows, [row.weights for row in rows], len(self.items))
 
     def similar(self, customer_ids: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
@@ -163,15 +163,23 @@ class NeighborIndex:
         return [(customer_id, -score) for score, customer_id in ranked[:k]]
 
     def _row(self, customer_id: str) -> Row:
+        raw = self._raw(customer_id)
+        if raw.unit is not raw.weights or raw is EMPTY:
+            return raw
+        norm = self._norm[self._slot[customer_id]]
+        return raw._replace(unit=raw.weights * self._idf_of(raw.columns) / norm)
+
+    def _raw(self, customer_id: str) -> Row:
+        """The row, for one of the base with `unit` still to be computed: it is the raw weights."""
         slot = self._slot.get(customer_id)
         if slot is None:
             return EMPTY
         late = slot - self._base.shape[0]
         if late >= 0:
             return self._overlay.row(late)
-        span = slice(self._base.indptr[slot], self._base.indptr[slot + 1])
-        columns, weights = self._base.indices[span], self._base.data[span]
-        return Row(columns, weights, weights * self._idf_of(columns) / self._norm[slot])
+        start, end = self._base.indptr[slot], self._base.indptr[slot + 1]
+        weights = self._base.data[start:end]
+        return Row(self._base.indices[start:end], weights, weights)
 
     def _idf_of(self, columns: NDArray[np.integer]) -> Floats:
         idf: Floats = self._idf[np.minimum(columns, len(self._idf) - 1)]
