@@ -1,11 +1,14 @@
 """Events, entries and a shard without a server: what the proofs of the core are made of."""
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgpack
+from redis.connection import UnixDomainSocketConnection
+from redis.exceptions import ResponseError
 
 from integrations.facts import EventFact, Reading, Rejected, customer_of, read_events
 from tests.servers import eventually
@@ -354,3 +357,65 @@ def failing(text: str, at: int) -> str:
     rest = re.sub(rf"redis\.call\('({_WRITES})'", r"CALL('\1'", rest)
     rest = re.sub(rf"redis\.pcall\('({_WRITES})'", r"PCALL('\1'", rest)
     return f"{first}\n{prelude}{rest}"
+
+
+class Crash(BaseException):
+    """The process ends here: nothing of ours may catch it."""
+
+
+class CrashPlan:
+    """Ends the process at its n-th command: behind it (the server got it), or in front of it.
+
+    at      number of the command, from 1; 0 = never
+    behind  the server has done the command when the process ends
+    """
+
+    def __init__(self, at: int = 0, *, behind: bool = True) -> None:
+        self.at = at
+        self.behind = behind
+        self.sent = 0
+        self.last: list[bytes] = []
+
+
+class CrashingConnection(UnixDomainSocketConnection):
+    """Sends one command at a time, also of a pipeline, and ends the process where its plan says."""
+
+    def __init__(self, *, plan: CrashPlan, **options) -> None:
+        super().__init__(**options)
+        self._plan = plan
+        self._armed = False
+
+    def connect_check_health(self, *args, **options):
+        self._armed = False  # the handshake is not ours
+        super().connect_check_health(*args, **options)
+        self._armed = True
+
+    def pack_commands(self, commands):
+        return _Commands(self.pack_command(*command) for command in commands)
+
+    def send_packed_command(self, command, check_health=True):
+        if not self._sock:
+            self.connect()
+        parts = command if isinstance(command, _Commands) else [command]
+        for number, part in enumerate(parts):
+            if not self._armed:
+                super().send_packed_command(part, check_health=False)
+                continue
+            self._plan.sent += 1
+            ends = self._plan.sent == self._plan.at
+            if ends and not self._plan.behind:
+                self._end(number)
+            super().send_packed_command(part, check_health=False)
+            if ends:
+                self._end(number + 1)
+
+    def _end(self, replies: int) -> None:
+        """Wait until the server has done what was sent, then be gone."""
+        for _ in range(replies):
+            with contextlib.suppress(ResponseError):
+                self.read_response()
+        raise Crash
+
+
+class _Commands(list):
+    """The commands of a pipeline, each packed on its own."""

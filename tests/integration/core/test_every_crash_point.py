@@ -1,0 +1,270 @@
+"""A process that ends at any Redis command loses nothing and doubles nothing.
+
+The scenario routes, ingests, refreshes and delivers a dozen events. It is ended at every one of its
+commands, behind it and in front of it; what follows is ended once more, at several commands; what
+follows then must leave the state of a run that was never interrupted.
+"""
+
+import json
+import time
+
+import pytest
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from integrations.encoding import material
+from integrations.insight import CustomerInsight
+from integrations.outbound.contract import HttpCall, Outcome, Verdict
+from integrations.outbound.http import Response
+from tests.builders import (
+    T0,
+    WEEK_S,
+    Crash,
+    CrashingConnection,
+    CrashPlan,
+    Installation,
+    identify,
+    order,
+    refund,
+    refusing,
+    track,
+    viewed,
+)
+from tests.servers import eventually
+from worker.clock import ManualClock
+from worker.deliver import Deliver, Endpoint
+from worker.index import InteractionIndex
+from worker.live import LiveModels
+from worker.profile import fold
+from worker.refresh import Refresh
+from worker.refresh_rules import RefreshRules
+from worker.route import route
+from worker.store.delivering import DeliverStore
+from worker.store.door import Intake
+from worker.store.models import ModelStore
+from worker.store.population import Population
+from worker.store.refreshing import RefreshStore, read_insight
+
+SHARDS = 2
+RULES = RefreshRules(
+    batch_size=3,
+    interval_s=86_400,
+    time_zone="UTC",
+    currency="EUR",
+    similar_customers=3,
+    recommendations=3,
+    min_customers=30,
+    destinations=("crm",),
+)
+EVENTS = [
+    refund("ann", "o1", "refund first", T0 + 2 * WEEK_S, revenue="2.50"),
+    order("ann", "o1", "then its order", T0 + WEEK_S, revenue="10", items={"tea": 2}),
+    viewed("ann", "cup", "newer", T0 + 5 * WEEK_S),
+    viewed("ann", "cup", "late", T0),
+    viewed("ann", "cup", "newer", T0 + 5 * WEEK_S),
+    track("bob", "Quiz Ended", "poison", T0),
+    order("bob", "o2", "o2", T0, revenue="7"),
+    identify("bob", "traits", T0, country="DE"),
+    b'{"type": "track", "userId": "bob", "event": "Order Updated", "messageId": "no order"}',
+    viewed("cem", "tea", "one id", T0),
+    viewed("cem", "pot", "one id", T0),
+    viewed("dia", "pot", "dia's", T0 + 3 * WEEK_S),
+    b"nobody's",
+]
+ADDED_MS = 1_735_689_600_000
+
+
+class Crm:
+    """Keeps the newest row of each customer, as a real one would."""
+
+    def __init__(self):
+        self.rows = {}
+        self.calls = 0
+
+    name, max_rows = "crm", 1
+
+    def encode(self, rows, *, delivery_id, at_s):
+        return HttpCall("crm", "POST", "", {}, rows[0])
+
+    def classify(self, status, headers, body, /, *, rows, at_s):
+        return (Outcome(Verdict.OK),) * rows
+
+    def send(self, call):
+        row = json.loads(call.body)
+        self.calls += 1
+        self.rows[row["customer_id"]] = row
+        return Response(200, {}, b"")
+
+
+class Process:
+    """One life of a worker: stages with a connection of their own."""
+
+    def __init__(self, server, shop, crm, plan):
+        pool = ConnectionPool(
+            connection_class=CrashingConnection,
+            path=server.socket,
+            plan=plan,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self.client = Redis(connection_pool=pool)
+        keys = shop.keys
+        clock = ManualClock(time.time() + 60)
+        self.intake = Intake(self.client, keys)
+        self.ingest = Installation(self.client, shards=SHARDS).ingest(batch_size=4)
+        self.refresh = Refresh(
+            RefreshStore(self.client, keys, lease_ms=1),
+            LiveModels(ModelStore(self.client, keys), clock),
+            InteractionIndex(Population(self.client, keys), "UTC"),
+            RULES,
+            clock,
+        )
+        self.deliver = Deliver(
+            DeliverStore(self.client, keys, lease_ms=20, coalesce_ms=0),
+            Endpoint("crm", crm, crm),
+            clock,
+            concurrency=2,
+            max_attempts=3,
+        )
+        self.plan = plan
+
+    def work(self):
+        """One turn of every stage; whether the plan ended the process."""
+        try:
+            while route(self.intake, SHARDS, limit=6):
+                pass
+            self.ingest.drain()
+            self.refresh.drain()
+            self.deliver.drain()
+        except Crash:
+            return False
+        finally:
+            self.deliver._threads().shutdown()
+            self.client.close()
+        return True
+
+
+class Scenario:
+    """The installation with all events in its intake, the CRM, and lives of workers."""
+
+    def __init__(self, server, client):
+        self.server = server
+        self.client = client
+        client.flushall()
+        self.shop = Installation(client, shards=SHARDS).create()
+        for number, raw in enumerate(EVENTS):
+            client.xadd(self.shop.keys.intake(), {"event": raw}, id=f"{ADDED_MS + number}-0")
+        self.crm = Crm()
+
+    def live(self, at=0, *, behind=True):
+        """One life, ended at a command or not at all; the commands it sent."""
+        plan = CrashPlan(at, behind=behind)
+        process = Process(self.server, self.shop, self.crm, plan)
+        ended = not process.work()
+        return plan.sent, ended
+
+    def finish(self):
+        """Lives that are not ended, until nothing is left to do."""
+        eventually(self._is_done, every_s=0.001)
+
+    def _is_done(self):
+        self.live()
+        k = self.shop.keys
+        pipeline = self.client.pipeline(transaction=False)
+        for shard in range(SHARDS):
+            for key in (k.dirty, k.quiet, k.outbox):
+                pipeline.zcard(key(shard))
+            pipeline.hlen(k.claimed(shard))
+        routed = not Intake(self.client, k).read(1)
+        return routed and not any(pipeline.execute()) and not self.shop.lag()
+
+    def state(self):
+        """What must not depend on where a life ended."""
+        return {
+            "profiles": self.shop.profiles(),
+            "memories": self.shop.remembered(),
+            "quarantine": self.shop.quarantined(),
+            "counters": {**self.shop.counters(), "seq": None},
+            "crm": {customer: _material(row) for customer, row in sorted(self.crm.rows.items())},
+        }
+
+    def newest(self):
+        """The material of every stored insight."""
+        found = {}
+        for customer in self.shop.profiles():
+            shard = self.shop.keys.shard(customer)
+            held = read_insight(self.client.get(self.shop.keys.insight(shard, customer)))
+            found[customer] = held.material
+        return found
+
+
+def _material(row):
+    return material(CustomerInsight.model_validate(row)).hex()
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """One event cannot be folded: not for its content, but for want of memory."""
+    monkeypatch.setattr(fold, "apply", refusing("poison", MemoryError()))
+
+
+@pytest.fixture
+def replay(valkey, redis_client, poisoned):
+    """The state of a run that was never interrupted, and how many commands it took."""
+    scenario = Scenario(valkey, redis_client)
+    commands, _ = scenario.live()
+    scenario.finish()
+    return scenario.state(), scenario.newest(), commands
+
+
+def test_the_scenario_holds_all_that_it_should(replay):
+    state, newest, commands = replay
+    assert set(state["profiles"]) == {"ann", "bob", "cem", "dia"} == set(state["crm"])
+    assert state["crm"] == dict(sorted(newest.items()))
+    reasons = [reason for _, reason, _, _ in state["quarantine"]]
+    assert sorted(reasons) == ["conflict", "missing_order", "not_applicable", "not_json"]
+    assert state["counters"]["duplicates"] == 1
+    assert commands > 60
+
+
+@pytest.mark.parametrize("behind", [True, False], ids=["behind", "in-front"])
+def test_a_crash_at_every_command_and_again_on_the_way_back(valkey, redis_client, replay, behind):
+    expected, _, commands = replay
+    at, ended = 0, True
+    while ended:
+        at += 1
+        for again in {0, 1 + 5 * at % commands, 1 + 17 * at % commands}:
+            scenario = Scenario(valkey, redis_client)
+            _, ended = scenario.live(at, behind=behind)
+            if again:
+                scenario.live(again, behind=behind)
+            scenario.finish()
+            assert scenario.state() == expected, (at, again)
+            assert scenario.newest() == scenario.state()["crm"], (at, again)
+    assert at > 60
+
+
+def test_a_crash_at_every_command_while_the_server_knows_no_script(valkey, redis_client, replay):
+    """Loading a script is two more commands, each of which may be the last one."""
+    expected, _, _ = replay
+    at, ended = 0, True
+    while ended:
+        at += 1
+        scenario = Scenario(valkey, redis_client)
+        redis_client.script_flush()
+        _, ended = scenario.live(at)
+        redis_client.script_flush()
+        scenario.finish()
+        assert scenario.state() == expected, at
+
+
+def test_a_process_that_ends_over_and_over_still_gets_everywhere(valkey, redis_client, replay):
+    """Every life sends a few commands more than the one before; no life is long enough for all."""
+    expected, _, commands = replay
+    scenario = Scenario(valkey, redis_client)
+    for at in range(3, commands, 2):
+        scenario.live(at)
+    scenario.finish()
+    state = scenario.state()
+    assert state["profiles"] == expected["profiles"]
+    assert state["crm"] == expected["crm"]
