@@ -23,6 +23,8 @@ log = logger(__name__)
 AUTH_PAUSE_S: Final = 300.0
 THROTTLE_DEFAULT_S: Final = 5.0
 WAIT_S: Final = 0.02
+#: While calls are under way, the outbox is looked at no more often than this.
+LOOK_EVERY_S: Final = 0.01
 WEBHOOK: Final = "webhook"
 
 
@@ -73,6 +75,7 @@ class Deliver:
         self._rng = rng or Random()
         self._pool: ThreadPoolExecutor | None = None
         self._pending: dict[Future[Sent], Claimed] = {}
+        self._looked = float("-inf")
 
     def round(self) -> int:
         """Settle what has ended and send what is due; how many rows it moved."""
@@ -98,8 +101,10 @@ class Deliver:
 
     def _start(self, room: int) -> int:
         endpoint = self._endpoint
-        if endpoint is None or room <= 0:
+        now = self._clock.monotonic()
+        if endpoint is None or room <= 0 or (self._pending and now - self._looked < LOOK_EVERY_S):
             return 0
+        self._looked = now
         rows = [
             row
             for row in self._store.due(self._clock.now_ms(), room)
