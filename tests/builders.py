@@ -242,15 +242,14 @@ class Installation:
         store = self.store(lease_ms=lease_ms or self.lease_ms)
         return Ingest(store, self.rules, **{"lanes": 1, **options})
 
-    def put(self, events: Iterable[bytes], **fields) -> list[str]:
-        """Append events to the shards of their customers (shard 0 where none is named)."""
+    def put(self, events: Iterable[bytes], shard: int | None = None, **fields) -> list[str]:
+        """Append events to a shard; without one, to their customers' (0 where none is named)."""
         ids = []
         for raw in events:
             self._entered += 1
             entry_id = f"{(ENTERED_S + self._entered) * 1000}-0"
-            self.client.xadd(
-                self.keys.events(self.shard_of(raw)), {"event": raw, **fields}, id=entry_id
-            )
+            to = self.shard_of(raw) if shard is None else shard
+            self.client.xadd(self.keys.events(to), {"event": raw, **fields}, id=entry_id)
             ids.append(entry_id)
         return ids
 
