@@ -23,6 +23,7 @@ from benchmarks.machine import machine
 from benchmarks.server import private_server, server_version
 from worker.bootstrap import Runtime
 from worker.settings import Settings
+from worker.telemetry import configure as configure_logs
 
 WARM_UP = 50
 
@@ -107,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--json", type=Path, help="write the figures here")
     args = parser.parse_args(argv)
+    configure_logs("WARNING")
     found = measure(args.rate, args.seconds)
     text = json.dumps(found, indent=2)
     print(text)

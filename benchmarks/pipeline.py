@@ -29,6 +29,7 @@ from benchmarks.server import private_server, server_version
 from worker.bootstrap import Runtime
 from worker.settings import Settings
 from worker.store.door import Arrival
+from worker.telemetry import configure as configure_logs
 
 CUSTOMERS = 20_000
 BATCH = 250
@@ -201,6 +202,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--customers", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--json", type=Path, help="write the figures here")
     args = parser.parse_args(argv)
+    configure_logs("WARNING")
     found = measure(args.events, args.rounds, args.baseline_seconds, args.customers)
     text = json.dumps(found, indent=2)
     print(text)

@@ -38,6 +38,7 @@ from worker.live import LiveModels
 from worker.profile import derive
 from worker.settings import Settings
 from worker.store.refreshing import read_insight
+from worker.telemetry import configure as configure_logs
 from worker.views import Calendar, View
 from worker.watchdog import EXIT_CODE
 
@@ -346,6 +347,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--server-kills", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the verdict here")
     args = parser.parse_args(argv)
+    configure_logs("WARNING")
     found = run(args.seed, args.events, args.worker_kills, args.server_kills)
     text = json.dumps(found, indent=2)
     print(text)

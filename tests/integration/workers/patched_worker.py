@@ -1,0 +1,45 @@
+"""A real worker process with one fault built in: python -m ... FAULT FLAG STAGE NUMBER.
+
+hang   once the file FLAG exists, the consumer asks the broker for nothing more, as after a broken
+       connection: the process lives, its watchdog too
+train  a training takes as long as the file FLAG exists
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from kombu.transport.redis import Channel
+
+from worker.retrain import Retrain
+from worker.serve import run_worker
+from worker.settings import Settings
+
+
+def hang(flag: Path) -> None:
+    ask = Channel._brpop_start
+
+    def ask_unless_hung(self, *args, **kwargs):
+        if not flag.exists():
+            return ask(self, *args, **kwargs)
+        return None
+
+    Channel._brpop_start = ask_unless_hung
+
+
+def train(flag: Path) -> None:
+    def run(self, kinds=(), *, reason, progress=None):
+        flag.with_suffix(".started").touch()
+        while flag.exists():
+            time.sleep(0.05)
+        return []
+
+    Retrain.run = run
+
+
+if __name__ == "__main__":
+    fault, path, stage, number = sys.argv[1:5]
+    {"hang": hang, "train": train}[fault](Path(path))
+    settings = Settings()
+    url = settings.redis_url.get_secret_value()
+    raise SystemExit(run_worker(settings, url, stage, number=int(number)))
