@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-from redis.exceptions import RedisError
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 from integrations.outbound.contract import HttpCall
 from integrations.outbound.errors import DeadlineError, ForbiddenTargetError, TransportError
 from integrations.outbound.http import HttpSender
+from worker.findings import Finding, Level, guarded
+from worker.server_checks import server_findings
 from worker.status import SILENT_S, Watcher
 from worker.store.connection import connect
 from worker.store.delivering import DISABLED
 from worker.store.inspecting import Inspector
 from worker.store.installation import FORMAT
-from worker.terminal import size, span
+from worker.terminal import span
 
 if TYPE_CHECKING:
     from worker.bootstrap import Runtime
 
-#: The oldest servers that the scripts run on (script flags; XINFO fields).
-LEAST_REDIS: Final = (7, 0)
-LEAST_VALKEY: Final = (7, 2)
-SKEW_WARN_S: Final = 2.0
-SKEW_FAIL_S: Final = 60.0
 LAG_WARN_S: Final = 60.0
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-class Finding(NamedTuple):
-    """One check: what was found and, unless all is well, what to change."""
-
-    check: str
-    level: Level
-    found: str
-    advice: str = ""
 
 
 def examine(active: Runtime) -> list[Finding]:
@@ -53,113 +29,13 @@ def examine(active: Runtime) -> list[Finding]:
 
     active   a runtime that need not be connected yet: that nothing answers is a finding too
     """
-    found = list(_guarded("server", lambda: _server(active)))
+    found = list(guarded("server", lambda: server_findings(active)))
     if any(one.check == "server" and one.level is Level.FAIL for one in found):
-        return [*found, *_guarded("endpoint", lambda: _endpoint(active))]
-    found += _guarded("installation", lambda: _installation(active))
+        return [*found, *guarded("endpoint", lambda: _endpoint(active))]
+    found += guarded("installation", lambda: _installation(active))
     if any(one.check == "installation" and one.level is Level.OK for one in found):
-        found += _guarded("processes", lambda: _running(active))
-    return [*found, *_guarded("endpoint", lambda: _endpoint(active))]
-
-
-def _guarded(check: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-    """The findings of a group; a server that refuses to answer is one of them."""
-    try:
-        yield from look()
-    except (RedisError, OSError) as error:
-        text = (str(error).splitlines() or [type(error).__name__])[0]
-        advice = "start it, or correct CRM_REFLEX_REDIS_URL; check the rights of its user"
-        yield Finding(check, Level.FAIL, f"the server does not answer: {text}", advice)
-
-
-# ---- the state server ---------------------------------------------------------------------------
-def _server(active: Runtime) -> Iterator[Finding]:
-    settings = active.settings
-    client = connect(
-        active.url,
-        cluster=settings.redis_cluster,
-        tls=settings.tls(active.url),
-        timeout_s=5,
-        retries=0,
-    )
-    try:
-        before_ms = active.clock.now_ms()
-        seconds, micros = client.time()
-        after_ms = active.clock.now_ms()
-        nodes = _nodes(client.info())
-    finally:
-        client.close()
-    yield Finding("server", Level.OK, "answers")
-    for info in nodes:
-        yield _version(info)
-        yield _log(info)
-        yield _eviction(info)
-        yield _memory(info, active.settings.memory_limit_ratio, embedded=settings.redis_url is None)
-    skew_s = (1000 * seconds + micros / 1000 - (before_ms + after_ms) / 2) / 1000
-    yield _clock(skew_s, (after_ms - before_ms) / 2000)
-
-
-def _nodes(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [info] if "redis_version" in info else list(info.values())
-
-
-def _version(info: Mapping[str, Any]) -> Finding:
-    name, least = ("Valkey", LEAST_VALKEY) if "valkey_version" in info else ("Redis", LEAST_REDIS)
-    text = str(info.get("valkey_version") or info.get("redis_version"))
-    numbers = tuple(int(part) for part in re.findall(r"\d+", text)[:2])
-    if numbers < least:
-        wanted = ".".join(map(str, least))
-        return Finding("version", Level.FAIL, f"{name} {text}", f"use {name} {wanted} or newer")
-    return Finding("version", Level.OK, f"{name} {text}")
-
-
-def _log(info: Mapping[str, Any]) -> Finding:
-    if not int(info.get("aof_enabled", 0)):
-        advice = (
-            "set `appendonly yes`: without it a restart of the server loses profiles and events"
-        )
-        return Finding("persistence", Level.FAIL, "the append-only file is off", advice)
-    if info.get("aof_last_write_status", "ok") != "ok":
-        advice = "look at the server's disk: it can't write its append-only file"
-        return Finding(
-            "persistence", Level.FAIL, "the last write to the append-only file failed", advice
-        )
-    return Finding("persistence", Level.OK, "the append-only file is on")
-
-
-def _eviction(info: Mapping[str, Any]) -> Finding:
-    policy = str(info.get("maxmemory_policy", "unknown"))
-    if policy != "noeviction":
-        advice = "set `maxmemory-policy noeviction`: any other lets the server drop customers"
-        return Finding("eviction", Level.FAIL, f"maxmemory-policy is {policy}", advice)
-    return Finding("eviction", Level.OK, "maxmemory-policy is noeviction")
-
-
-def _memory(info: Mapping[str, Any], ratio: float, *, embedded: bool) -> Finding:
-    used, limit = int(info["used_memory"]), int(info.get("maxmemory", 0))
-    if not limit:
-        level = Level.OK if embedded else Level.WARN
-        advice = (
-            "" if embedded else "set `maxmemory`, so that events are refused before memory ends"
-        )
-        return Finding("memory", level, f"{size(used)} used, no limit", advice)
-    text = f"{size(used)} of {size(limit)} used"
-    if used > ratio * limit:
-        advice = "raise `maxmemory` or lower CRM_REFLEX_RETENTION_S: new events are refused now"
-        return Finding("memory", Level.FAIL, text, advice)
-    return Finding("memory", Level.OK, text)
-
-
-def _clock(skew_s: float, uncertain_s: float) -> Finding:
-    off_s = max(0.0, abs(skew_s) - uncertain_s)
-    if off_s < SKEW_WARN_S:
-        return Finding(
-            "clock", Level.OK, f"within {span(max(0.001, off_s + uncertain_s))} of the server's"
-        )
-    level = Level.FAIL if off_s > SKEW_FAIL_S else Level.WARN
-    way = "behind" if skew_s > 0 else "ahead of"
-    advice = "synchronize both machines' clocks (NTP): event times and retries rest on them"
-    return Finding("clock", level, f"{span(off_s)} {way} the server's", advice)
+        found += guarded("processes", lambda: _running(active))
+    return [*found, *guarded("endpoint", lambda: _endpoint(active))]
 
 
 # ---- what is stored -----------------------------------------------------------------------------

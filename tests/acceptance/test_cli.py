@@ -1,19 +1,24 @@
 """Commands against a shop with history, models, deliveries and refused events."""
 
 import json
+import re
 import time
+from pathlib import Path
 
 import jsonschema
 import pytest
+import typer.main
 
 from tests.acceptance.cli import Cli, json_lines, order_event
 from tests.contract.crm import running
 from tests.servers import Server
 from worker.bootstrap import Runtime
+from worker.cli import app
 from worker.route import route
 from worker.settings import Settings
 from worker.store.door import Arrival
 
+ROOT = Path(__file__).parents[2]
 SECRET = "whsec_" + "QUFB" * 8
 DAY_S = 86_400
 BUYERS = 40
@@ -327,17 +332,42 @@ def test_a_shard_is_printed_for_producers(cli):
     assert cli.run("shard", "customer-1", shards=64).out == "61\treflex:{s61}:events\n"
 
 
-def test_every_command_explains_itself():
-    import typer.main
-
-    from worker.cli import app
+def commands():
+    """Every command with its path: ("customer", "show") -> command."""
 
     def walk(command, path):
-        assert command.help, path
-        for name, child in getattr(command, "commands", {}).items():
-            walk(child, [*path, name])
+        children = getattr(command, "commands", {})
+        if not children:
+            yield path, command
+        for name, child in children.items():
+            yield from walk(child, (*path, name))
 
-    walk(typer.main.get_command(app), [])
+    return dict(walk(typer.main.get_command(app), ()))
+
+
+def test_every_command_explains_itself():
+    for path, command in commands().items():
+        assert command.help, path
+
+
+def test_the_page_about_the_command_line_names_every_command_and_no_other():
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    named = set()
+    for cell in re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE):
+        first, *rest = cell.replace("\\|", "|").split()
+        subs = (
+            rest[0].split("|") if rest and rest[0].islower() and (first,) not in commands() else []
+        )
+        named |= {(first, sub) for sub in subs} or {(first,)}
+    assert named == set(commands())
+
+
+@pytest.mark.parametrize("page", ["cli.md", "operations.md"])
+def test_commands_in_the_documents_exist(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for words in re.findall(r"crm-reflex ([a-z][a-z -]*)", text):
+        first, *rest = words.split()
+        assert (first,) in commands() or (first, rest[0]) in commands(), words
 
 
 def test_the_program_prints_its_version_and_completes(cli):

@@ -50,7 +50,8 @@ def doctor(as_json: AsJson = False) -> None:
     Exit code 1 if anything fails; warnings alone do not.
     """
     from worker.bootstrap import Runtime  # noqa: PLC0415  nothing unused is loaded
-    from worker.doctor import Level, examine  # noqa: PLC0415  same
+    from worker.doctor import examine  # noqa: PLC0415  same
+    from worker.findings import Level  # noqa: PLC0415  same
     from worker.settings import Settings  # noqa: PLC0415  same
 
     settings = Settings()
