@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from models.recommend.interactions import Interactions, ItemTable, decay, interaction_matrix
 from models.recommend.neighbors import NeighborIndex
 from models.recommend.recommender import Recommender
+from worker.profile.codec import CodecError
 from worker.store.population import Population, Resident, Watermark
+from worker.telemetry import logger
 from worker.views import Calendar, View, interactions, view
+
+log = logger(__name__)
 
 
 class InteractionIndex:
@@ -33,9 +37,9 @@ class InteractionIndex:
             self._recommender = recommender
             self._marks = [self._population.watermark(s) for s in range(self._population.shards)]
             views = [
-                _view(resident)
+                one
                 for shard in range(self._population.shards)
-                for resident in self._population.residents(shard)
+                for one in _views(self._population.residents(shard))
             ]
             self._neighbors = build(views, recommender, self._calendar)
         return self._neighbors
@@ -67,7 +71,7 @@ class InteractionIndex:
         return changed
 
     def _reread(self, residents: Iterable[Resident]) -> int:
-        views = [_view(resident) for resident in residents]
+        views = list(_views(residents))
         for one in views:
             self.put(one)
         return len(views)
@@ -118,5 +122,9 @@ def build(views: Sequence[View], recommender: Recommender, calendar: Calendar) -
     return NeighborIndex.build(ids, items, matrix, idf, idf_unseen=unseen)
 
 
-def _view(resident: Resident) -> View:
-    return view(resident.customer_id, resident.hot, resident.cold)
+def _views(residents: Iterable[Resident]) -> Iterator[View]:
+    for resident in residents:
+        try:
+            yield view(resident.customer_id, resident.hot, resident.cold)
+        except CodecError as error:  # one damaged profile must not keep all others from an index
+            log.warning("profile cannot be read", reason=str(error))

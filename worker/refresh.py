@@ -80,7 +80,7 @@ class Refresh:
         ]
         done = self._store.commit(rows, self._rules.destinations) if rows else []
         return Round(
-            len(marks),
+            len(rows) + sum(one.hot is None for one in known),
             sum(done),
             sum(ok and row.push for ok, row in zip(done, rows, strict=True)),
         )

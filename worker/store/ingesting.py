@@ -170,7 +170,7 @@ class IngestStore:
                 k.memory(shard, c) for c in customers
             ]
             names += [k.cold(shard, c) for c, cold in customers.items() if cold]
-            pipeline.mget(names)
+            pipeline.execute_command("MGET", *names)  # redis-py refuses `mget` on a Cluster
         found = {}
         for (shard, customers), values in zip(wanted.items(), pipeline.execute(), strict=True):
             n = len(customers)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from worker.store.envelope import unpack
+from worker.store.envelope import read_envelope
 from worker.store.keys import Keys
 from worker.store.scripts import Client
 
@@ -85,7 +85,7 @@ class Population:
         found = []
         for i, customer in enumerate(customer_ids):
             if values[i] is not None:
-                envelope = unpack(values[i])
+                envelope = read_envelope(values[i])
                 cold = values[len(customer_ids) + i] or b""
                 found.append(Resident(customer, envelope.seq, envelope.hot, cold))
         return found

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from worker.store.envelope import unpack
+from worker.store.envelope import read_envelope
 from worker.store.keys import Keys
 from worker.store.scripts import Call, Client, Scripts
 
@@ -107,9 +107,8 @@ class RefreshStore:
         k = self._keys
         pipeline = self._client.pipeline(transaction=False)
         for shard, customer in customers:
-            pipeline.mget(
-                k.profile(shard, customer), k.cold(shard, customer), k.insight(shard, customer)
-            )
+            names = (key(shard, customer) for key in (k.profile, k.cold, k.insight))
+            pipeline.execute_command("MGET", *names)  # redis-py refuses `mget` on a Cluster
         return [_known(*values) for values in pipeline.execute()]
 
     def commit(self, refreshed: Sequence[Refreshed], destinations: Sequence[str]) -> list[bool]:
@@ -190,5 +189,5 @@ def _known(profile: bytes | None, cold: bytes | None, insight: bytes | None) -> 
     held = read_insight(insight)
     if profile is None:
         return Known(0, "", None, b"", held)
-    envelope = unpack(profile)
+    envelope = read_envelope(profile)
     return Known(envelope.seq, envelope.through_event_id, envelope.hot, cold or b"", held)

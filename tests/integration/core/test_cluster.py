@@ -1,0 +1,165 @@
+"""Every script and every stage on three nodes: one node proves nothing about slots."""
+
+import base64
+import json
+from importlib.resources import files
+
+import pytest
+
+from tests.builders import T0, WEEK_S, Installation, order, viewed
+from tests.contract.crm import running
+from worker.bootstrap import Runtime
+from worker.route import route
+from worker.settings import Settings
+from worker.store import scripts
+from worker.store.door import Arrival
+
+SHARDS = 16
+NAMES = [f"customer-{n}" for n in range(40)]
+SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
+
+
+def events():
+    for n, name in enumerate(NAMES):
+        for week in range(n % 4 + 1):
+            at_s = T0 + week * WEEK_S + n
+            items = {f"i{n % 3}": 1, "tea": 1}
+            yield order(name, f"{name}-{week}", f"{name}-o{week}", at_s, revenue="9", items=items)
+        yield viewed(name, "tea", f"{name}-v", T0)
+
+
+@pytest.fixture
+def crm():
+    with running() as crm:
+        yield crm
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """The names of the scripts that ran."""
+    names = set()
+    send = scripts.Scripts._send
+
+    def counted(self, calls):
+        names.update(call.name for call in calls)
+        return send(self, calls)
+
+    monkeypatch.setattr(scripts.Scripts, "_send", counted)
+    return names
+
+
+@pytest.fixture
+def runtime(valkey_cluster, redis_cluster, crm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(
+        redis_url=valkey_cluster.url,
+        redis_cluster=True,
+        broker_url="redis://127.0.0.1:1/0",
+        shards=SHARDS,
+        reporting_currency="EUR",
+        webhook_url=crm.url,
+        webhook_secret=SECRET,
+        webhook_allow_private=True,
+        coalesce_s=0,
+    )
+    runtime = Runtime(settings, valkey_cluster.url)
+    yield runtime
+    runtime.client.close()
+
+
+def work(runtime):
+    """All stages, until nothing is left to do."""
+    while route(runtime.intake, SHARDS):
+        pass
+    runtime.ingest.drain()
+    runtime.refresh.drain()
+    runtime.deliver.drain()
+
+
+def received(crm):
+    """The last row of each customer."""
+    rows = (json.loads(call.body)["data"] for call in crm.received)
+    return {row["customer_id"]: row for row in rows}
+
+
+def test_events_go_all_the_way_on_three_nodes_and_every_script_runs(
+    runtime, crm, used, redis_client
+):
+    runtime.door.emit(map(Arrival, events()))
+    runtime.door.emit([Arrival(b"nobody's")])
+    work(runtime)
+    rows = received(crm)
+    assert set(rows) == set(NAMES)
+    assert all(row["segment"] is None for row in rows.values())
+
+    runtime.retrain.run(reason="test")
+    for name in NAMES:
+        again = order(name, "new", f"{name}-new", T0 + 9 * WEEK_S, revenue="5", items={"cup": 1})
+        runtime.door.emit([Arrival(again)])
+    runtime.refresh._models._looked = float("-inf")
+    work(runtime)
+    rows = received(crm)
+    for n, name in enumerate(NAMES):
+        assert rows[name]["historic_number_of_orders"] == n % 4 + 2
+        assert rows[name]["segment"] is not None
+        assert rows[name]["similar_customers"]
+        assert rows[name]["buy_again"]
+    assert runtime.quarantine.count() == 1
+    assert runtime.quarantine.replay(runtime.quarantine.list()) == 1
+    assert sum(lag.entries for lag in runtime.door.lag()) == 0
+    assert runtime.door.memory()[0] > 0
+
+    client = runtime.client
+    nodes = {client.get_node_from_key(runtime.keys.meta(shard)).name for shard in range(SHARDS)}
+    assert len(nodes) == 3, "the shards lie on all nodes"
+
+    plain = Installation(redis_client, shards=SHARDS).create()
+    plain.put(raw for raw in events())
+    plain.put(
+        order(name, "new", f"{name}-new", T0 + 9 * WEEK_S, revenue="5", items={"cup": 1})
+        for name in NAMES
+    )
+    plain.drain()
+    clustered = Installation(client, shards=SHARDS)
+    clustered.keys = runtime.keys
+    assert clustered.profiles() == plain.profiles()
+
+    assert runtime.locks.take("slot", "me", 10_000)
+    assert runtime.locks.renew("slot", "me", 10_000)
+    assert runtime.locks.release("slot", "me")
+    runtime.bells.ring("deliver")
+    assert runtime.bells.wait("deliver", 1)
+    assert runtime.ingest.round(range(SHARDS)).entries == 0, "dry shards are given back"
+    lua = files("worker.store") / "lua"
+    assert used == {one.name.removesuffix(".lua") for one in lua.iterdir()}
+
+
+def test_retries_and_dead_letters_work_there_too(runtime, crm):
+    crm.will_answer(400)
+    runtime.door.emit([Arrival(viewed("ann", "tea", "e1"))])
+    work(runtime)
+    (letter,) = runtime.deliver_store.dead_letters()
+    assert letter.row.customer_id == "ann"
+    runtime.deliver_store.replay([letter.row], runtime.clock.now_ms())
+    runtime.deliver.drain()
+    assert runtime.deliver_store.dead_letters() == []
+    assert runtime.deliver_store.waiting() == []
+    assert len(crm.received) == 2
+
+
+def test_all_keys_of_a_shard_share_a_slot_and_its_tag(runtime):
+    runtime.door.emit(map(Arrival, events()))
+    work(runtime)
+    names = list(dump_names(runtime.client))
+    assert len(names) > 5 * len(NAMES)
+    slots = {}
+    for name in names:
+        tag = name[name.index("{") : name.index("}") + 1]
+        slots.setdefault(tag, set()).add(runtime.client.keyslot(name))
+    assert all(len(found) == 1 for found in slots.values())
+    assert set(slots) <= {"{global}", *(f"{{s{shard}}}" for shard in range(SHARDS))}
+
+
+def dump_names(client):
+    for name in client.scan_iter(target_nodes=client.PRIMARIES):
+        yield name.decode()
