@@ -5,13 +5,21 @@ from __future__ import annotations
 import io
 import sys
 from importlib import import_module
-from importlib.metadata import version as installed
 from importlib.util import find_spec
 from typing import Annotated, Final
 
 import typer
 
-from worker.commands import customers, deliveries, events, health, models, quarantine, run
+from worker.commands import (
+    backfill,
+    customers,
+    deliveries,
+    events,
+    health,
+    models,
+    quarantine,
+    run,
+)
 from worker.failures import failure_of
 from worker.terminal import say
 
@@ -32,6 +40,8 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version as installed  # noqa: PLC0415  slow to load
+
         typer.echo(f"crm-reflex {installed('crm-reflex')}")
         raise typer.Exit
 
@@ -48,11 +58,10 @@ def _root(
     """Nothing of its own: the options of the program itself."""
 
 
-for _group in (run, events, customers, health, quarantine, deliveries, models):
+for _group in (run, events, backfill, customers, health, quarantine, deliveries, models):
     _group.register(app)
-for _name in ("worker.commands.backfill", "worker.commands.demo"):
-    if find_spec(_name):
-        import_module(_name).register(app)
+if find_spec("worker.commands.demo"):
+    import_module("worker.commands.demo").register(app)
 
 
 def main() -> None:

@@ -6,9 +6,10 @@ An error that is not listed here is a bug of ours, and shows its trace.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from redis import exceptions as redis_errors
+if TYPE_CHECKING:
+    from redis.exceptions import RedisError
 
 FAILED: Final = 1
 TEMPORARY: Final = 75
@@ -54,12 +55,16 @@ def failure_of(error: BaseException) -> Failure | None:
         return Failure(
             f"the broker does not answer: {_first_line(error)}. Try again later.", TEMPORARY
         )
-    if isinstance(error, redis_errors.RedisError):
-        return _of_server(error)
+    if type(error).__module__.startswith("redis."):
+        from redis.exceptions import RedisError  # noqa: PLC0415  slow to load, and rarely needed
+
+        return _of_server(error) if isinstance(error, RedisError) else None
     return None
 
 
-def _of_server(error: redis_errors.RedisError) -> Failure:
+def _of_server(error: RedisError) -> Failure:
+    from redis import exceptions as redis_errors  # noqa: PLC0415  loaded already
+
     text = _first_line(error)
     if isinstance(error, redis_errors.AuthenticationError | redis_errors.AuthorizationError):
         return Failure(f"the server refused the login: {text}", FAILED)

@@ -61,6 +61,8 @@ def up() -> None:
         err = console(sys.stderr)
 
         def line(name: str, text: str) -> None:
+            if not text.strip():
+                return
             with lock:
                 err.print(f"{name:<{width}} | ", style=_COLORS.get(name, "blue"), end="")
                 err.print(visible(text), soft_wrap=True)
