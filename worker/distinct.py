@@ -49,4 +49,4 @@ class Distinct:
 
 
 def _key(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
+    return int.from_bytes(blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest())

@@ -134,9 +134,11 @@ def _name(key: tuple[str, Any, bool]) -> str:
 def _made(line: int, shape: Shape, build: Any, *what: Any) -> Made:
     try:
         call = build(shape, *what)
+        body = json.dumps(call, separators=(",", ":"), ensure_ascii=False).encode()
     except RejectionError as error:
         return Made(line, error.rejected)
-    body = json.dumps(call, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+    except UnicodeEncodeError:
+        return Made(line, rejected("not_json", "", "A text of the row is not Unicode."))
     name = blake2b(shape.source.encode() + b"\x1f" + body, digest_size=16).hexdigest()
     return Made(line, b'{"messageId":"%b",%b' % (name.encode(), body[1:]))
 

@@ -88,7 +88,8 @@ def _show_summary(told: dict[str, Any]) -> None:
         took = f"p50 {reaction['p50']:,.0f} ms, p95 {reaction['p95']:,.0f} ms"
     counted = (
         f"{events['applied']:,} applied ({data['history_events']:,} history,"
-        f" {data['live_events']:,} live), {events['duplicates']} duplicates, {events['quarantined']} quarantined"
+        f" {data['live_events']:,} live), {events['duplicates']} duplicates,"
+        f" {events['quarantined']} quarantined"
     )
     called = (
         f"{crm['contacts']:,} contacts, {crm['calls']:,} calls"
