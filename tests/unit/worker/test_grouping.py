@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from integrations.facts import EventFact, Kind, read_events
-from integrations.rejection import Rejected, RejectionError
+from integrations.facts import Kind, read_events
+from integrations.rejection import Rejected, RejectionError, rejected
 from worker.cells import instant_reader, number_of, size_text
 from worker.columns import ColumnsError, resolve
 from worker.grouping import ORDER_FIELDS, Grouper, Shape
@@ -97,9 +97,10 @@ def test_a_bad_cell_refuses_its_order_and_names_the_line():
     assert "(line 3)" in made.event.detail
 
 
-def test_every_event_that_is_made_can_be_read():
-    made = grouped(piece(2, row("é\ud800"), row("b" * 300), row(item="x", order="9" * 300)))
-    assert all(isinstance(one, EventFact | Rejected) for one in facts(made))
+def test_text_that_no_event_may_hold_is_refused():
+    odd, long, order = grouped(piece(2, row("é\ud800"), row("b" * 300), row(order="9" * 300)))
+    assert odd.event == rejected("not_json", "", "A text of the row is not Unicode.")
+    assert [one.reason for one in facts([long, order])] == ["too_long", "too_long"]
 
 
 def test_csv_tells_the_line_also_after_a_cell_with_a_line_break(tmp_path):
