@@ -134,7 +134,8 @@ class Deliver:
         claim, insight = claimed.claim, claimed.insight
         if claim.body and claim.version == insight.version:
             return claim
-        name = f"{claimed.row.name}\x1f{insight.version}\x1f{insight.material}"
+        last_ms = claimed.delivered.sent_ms  # so that a replay is another delivery
+        name = f"{claimed.row.name}\x1f{insight.version}\x1f{insight.material}\x1f{last_ms}"
         delivery_id = "msg_" + blake2b(name.encode(), digest_size=15).hexdigest()
         first_ms = claim.first_ms or self._clock.now_ms()
         return Claim(claim.token, 0, delivery_id, insight.version, first_ms, insight.json)

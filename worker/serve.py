@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 from celery import signals
@@ -88,6 +89,14 @@ def _connect_signals(settings: Settings, url: str, stage: str, node: str) -> Non
     def _ready(**_: Any) -> None:
         log.info("worker ready", stage=stage, name=node)
         _start_watchdog(settings, url, stage, node)
+
+    @signals.worker_shutdown.connect(weak=False)
+    def _stopped(**_: Any) -> None:
+        with suppress(RedisError, OSError):  # a report that stays behind only looks silent
+            client = connect(
+                url, cluster=settings.redis_cluster, tls=settings.tls(url), timeout_s=2
+            )
+            Reports(client, process.keys_of(settings)).drop(node)
 
 
 def _start_watchdog(settings: Settings, url: str, stage: str, node: str) -> None:

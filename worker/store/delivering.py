@@ -222,10 +222,14 @@ class DeliverStore:
         )
 
     def replay(self, rows: Sequence[Row], now_ms: int) -> int:
-        """Put rows back into the outbox: the newest insight is sent, under a new delivery id."""
+        """Put rows back into the outbox: the newest insight is sent, under a new delivery id.
+
+        What the destination holds is set to "something, as of now": no content equals that, and a
+        delivery's id is made from it too.
+        """
         pipeline = self._client.pipeline(transaction=False)
         for row in rows:
-            pipeline.hdel(self._keys.delivered(row.shard), row.name)
+            pipeline.hset(self._keys.delivered(row.shard), row.name, f"0|{now_ms}||")
             pipeline.zadd(self._keys.outbox(row.shard), {row.name: now_ms}, nx=True)
             pipeline.hdel(self._keys.dead(row.shard), row.name)
         pipeline.execute()

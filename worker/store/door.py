@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from redis.cluster import RedisCluster
+
 from worker.store.keys import Keys
 from worker.store.scripts import Call, Client, Scripts
 
@@ -77,8 +79,10 @@ class Door:
 
     def memory(self) -> tuple[int, int]:
         """Bytes used and `maxmemory` (0 = no limit); of a cluster, the fullest node's."""
-        info = self._client.info("memory")
-        nodes = [info] if "used_memory" in info else list(info.values())
+        if isinstance(self._client, RedisCluster):
+            nodes = list(self._client.info("memory", target_nodes=RedisCluster.PRIMARIES).values())
+        else:
+            nodes = [self._client.info("memory")]
         pairs = [(int(node["used_memory"]), int(node.get("maxmemory", 0))) for node in nodes]
         return max(pairs, key=lambda pair: pair[0] / (pair[1] or float("inf")))
 
