@@ -1,11 +1,13 @@
 """A profile is a function of the set of its events: order, doubles and batches cannot change it."""
 
 import itertools
+import json
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from integrations.facts import customer_of
 from tests.builders import (
     DAY_S,
     ENTERED_S,
@@ -22,13 +24,15 @@ from tests.builders import (
     refund,
     rules,
     track,
+    viewed,
 )
 from worker.profile import codec, derive, memory, merge
+from worker.store.keys import shard_of
 
 CUSTOMERS = ["ann", "bob"]
 ITEMS = ["tea", "cup", "pot"]
 ORDERS = ["o1", "o2", "o3"]
-QUICK = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 #: Few instants, so that they meet: in one week, in neighboring weeks, far apart, equal.
 INSTANTS = st.builds(
@@ -170,6 +174,55 @@ class TestFunctionOfTheSet:
         assert sorted(derive.signals(first)) == sorted(derive.signals(second))
         before = [fact for fact in told if fact.at_s < cut_s]
         assert derive.orders(first, cut_s) == derive.orders(folded(before))
+
+
+class TestRefused:
+    """What is refused depends on the stream's order alone, never on how it was cut into batches."""
+
+    @QUICK
+    @given(stories(), st.data())
+    def test_batches_decide_nothing(self, story, data):
+        shards = 2
+        wrong = viewed(next(n for n in "abcdef" if shard_of(n, shards) != 0), "tea", "stray")
+        told = [raw for raw in story if shard_of(customer_of(raw), shards) == 0]
+        other = [raw.replace(b"2024-0", b"2023-0") for raw in told]
+        bad = [b"no json", b"{}", wrong, b"x" * 300_000]
+        mixed = data.draw(st.permutations([*told, *other, *bad]))
+        strange = data.draw(st.sets(st.integers(0, len(mixed) - 1)))
+        found = [
+            entry._replace(kind="erase") if n in strange else entry
+            for n, entry in enumerate(entries(mixed))
+        ]
+        once = DictShard(rules(shards)).run([found])
+        cut = DictShard(rules(shards)).run(batched(data, found))
+        assert cut.canonical() == once.canonical()
+        assert cut.refused == once.refused
+        assert cut.position._replace(seq=0) == once.position._replace(seq=0)
+        expected = {
+            "unknown_kind": len(strange),
+            "wrong_shard": sum(n not in strange for n, raw in enumerate(mixed) if raw == wrong),
+        }
+        reasons = [reason for reason, _ in once.refused]
+        assert {reason: reasons.count(reason) for reason in expected} == expected
+        assert once.position.applied + once.position.quarantined == len(mixed)
+
+    def test_the_first_of_two_contents_under_one_id_holds_and_the_other_is_kept(self):
+        first, second = viewed("ann", "tea", "one"), viewed("ann", "cup", "one")
+        for story in ([first, second, first], [second, first, second]):
+            shard = DictShard(rules()).run([[one] for one in entries(story)])
+            assert shard.canonical() == {"ann": codec.canonical(folded(facts(story[:1])))}
+            assert shard.refused == [("conflict", story[1])]
+            assert shard.position.duplicates == 1
+
+    def test_ids_of_different_sources_are_different_ids(self):
+        def cloud(source):
+            event = {"specversion": "1.0", "type": "t", "source": source, "id": "1"}
+            call = json.loads(viewed("ann", "tea", ""))
+            return json.dumps({**event, "subject": "ann", "data": call}).encode()
+
+        shard = DictShard(rules()).run([entries([cloud("/a"), cloud("/b"), cloud("/a")])])
+        assert shard.refused == []
+        assert (shard.position.applied, shard.position.duplicates) == (2, 1)
 
 
 class TestCodec:

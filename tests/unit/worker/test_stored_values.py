@@ -1,0 +1,101 @@
+"""Stored values: what is written is read back, and what is damaged is refused."""
+
+import numpy as np
+import pytest
+
+from worker.store import models
+from worker.store.delivering import Claim, Delivered, _claim, _delivered, pack
+from worker.store.envelope import Envelope, NewerEnvelopeError, read_envelope, unpack
+from worker.store.envelope import pack as pack_envelope
+from worker.store.keys import Keys, shard_of
+from worker.store.models import ArtifactError
+from worker.store.refreshing import Held, read_insight
+
+ENVELOPE = Envelope(2**40, -1, 20, "event é", b"hot\x00part")
+
+
+class TestEnvelope:
+    def test_it_is_read_as_it_was_written(self):
+        assert unpack(pack_envelope(ENVELOPE)) == ENVELOPE
+        bare = Envelope(0, 0, 0, "", b"")
+        assert unpack(pack_envelope(bare)) == bare
+
+    def test_every_truncation_of_what_it_names_is_refused(self):
+        value = pack_envelope(ENVELOPE)
+        for length in range(len(value) - len(ENVELOPE.hot)):
+            with pytest.raises(ValueError, match="damaged"):
+                unpack(value[:length])
+            assert read_envelope(value[:length]).hot == b""
+
+    def test_a_newer_release_is_told_from_damage(self):
+        value = pack_envelope(ENVELOPE)
+        with pytest.raises(NewerEnvelopeError):
+            unpack(b"\x02" + value[1:])
+        with pytest.raises(ValueError, match="damaged"):
+            unpack(b"\x00" + value[1:])
+
+
+class TestModels:
+    ARRAYS = {"weights": np.array([[1.5, -0.0], [3e-300, 7.0]]), "ids": np.arange(3)}  # noqa: RUF012
+    META = {"kind": "segments", "names": ["é", "b"], "n": 3}  # noqa: RUF012
+
+    def test_arrays_and_words_come_back(self):
+        arrays, meta = models.unpack(models.pack(self.ARRAYS, self.META))
+        assert meta == self.META
+        for name, array in self.ARRAYS.items():
+            np.testing.assert_array_equal(arrays[name], array)
+            assert arrays[name].dtype == array.dtype
+
+    def test_any_flipped_bit_is_noticed(self):
+        data = models.pack(self.ARRAYS, self.META)
+        for at in range(0, len(data), 7):
+            with pytest.raises(ArtifactError):
+                models.unpack(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+
+    def test_any_truncation_is_noticed(self):
+        data = models.pack(self.ARRAYS, self.META)
+        for length in (0, 3, 6, 20, 40, len(data) // 2, len(data) - 1):
+            with pytest.raises(ArtifactError):
+                models.unpack(data[:length])
+
+    def test_no_object_is_loaded(self):
+        with pytest.raises((ArtifactError, ValueError)):
+            models.unpack(models.pack({"x": np.array([object()])}, {}))
+
+
+class TestInsightHeader:
+    def test_it_names_what_the_next_one_compares(self):
+        held = read_insight(b"3|17|2|1700000000|abcdef\n" + b'{"a":"|\\n"}')
+        assert held == Held(3, 17, 2, 1_700_000_000, "abcdef", b'{"a":"|\\n"}')
+
+    @pytest.mark.parametrize("value", [None, b""])
+    def test_none_is_version_0(self, value):
+        assert read_insight(value) == Held()
+
+
+class TestDeliveryRecords:
+    def test_a_claim_is_read_as_it_was_written(self):
+        claim = Claim("token", 2, "msg_1", 7, 1_700_000_000_000, b'{"a":\n"|"}')
+        assert _claim(pack(claim)) == claim
+
+    def test_what_a_destination_holds(self):
+        assert _delivered(b"") == Delivered()
+        assert _delivered(b"4|1700|digest|msg_1") == Delivered(4, 1700, "digest", "msg_1")
+
+
+class TestKeys:
+    def test_the_formula_has_fixed_answers_for_other_languages(self):
+        vectors = {"customer-1": 61, "é": 62, "": 0, "42": 8}
+        assert {name: shard_of(name, 64) for name in vectors} == vectors
+
+    def test_all_keys_carry_a_tag_and_none_is_another(self):
+        keys = Keys("reflex", 64)
+        shard = [keys.events, keys.meta, keys.epoch, keys.tries, keys.customers, keys.deltas]
+        shard += [keys.quarantine, keys.dirty, keys.quiet, keys.due, keys.outbox, keys.routed]
+        shard += [keys.transitions, keys.claimed, keys.delivered, keys.dead, keys.delivery_log]
+        shard += [keys.refresh_stats, keys.delivery_stats]
+        names = [name(3) for name in shard]
+        parts = [keys.profile, keys.cold, keys.memory, keys.insight]
+        names += [part(3, customer) for part in parts for customer in ("a", "p:a", "{s4}")]
+        assert len(set(names)) == len(names)
+        assert all(name.startswith("reflex:{s3}:") for name in names)

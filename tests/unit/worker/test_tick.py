@@ -1,0 +1,98 @@
+"""The tick on a real server: it rings for forgotten work, once, however many beats there are."""
+
+import pytest
+
+from tests.builders import T0, Installation, viewed
+from worker.clock import ManualClock
+from worker.pump import lock_name
+from worker.store.door import Door
+from worker.store.models import KINDS, ModelStore
+from worker.store.population import Population
+from worker.store.signals import Locks
+from worker.tick import STALE_MS, Plan, Tick
+
+PLAN = Plan({"ingest": 2, "refresh": 1, "deliver": 0}, min_customers=2, retrain_interval_s=1000)
+PUMPS = [("ingest.pump", 0), ("ingest.pump", 1), ("refresh.pump", 0)]
+
+
+class Beat:
+    """A tick, its clock and the orders that it sent."""
+
+    def __init__(self, client):
+        self.shop = Installation(client).create()
+        self.clock = ManualClock()
+        self.locks = Locks(client, self.shop.keys)
+        self.models = ModelStore(client, self.shop.keys)
+        self.orders = []
+
+    def run(self):
+        """One tick; the orders of this one."""
+        keys, client = self.shop.keys, self.shop.client
+        tick = Tick(
+            self.locks,
+            Door(client, keys),
+            self.models,
+            Population(client, keys),
+            self.clock,
+            PLAN,
+            lambda *order: self.orders.append(order),
+        )
+        before = len(self.orders)
+        self.ran = tick.run(2.0)
+        return self.orders[before:]
+
+
+@pytest.fixture
+def beat(redis_client):
+    return Beat(redis_client)
+
+
+def test_one_beat_of_several_has_a_slot_of_time(beat):
+    assert beat.run() == PUMPS
+    assert (beat.run(), beat.ran) == ([], False)
+    beat.clock.advance(2)
+    assert (beat.run(), beat.ran) == ([], True), "an order that was sent is not sent again at once"
+
+
+def test_a_pump_that_holds_its_slot_is_not_started(beat):
+    beat.locks.take(lock_name("ingest", 1), "running", 60_000)
+    assert beat.run() == [PUMPS[0], PUMPS[2]]
+
+
+def test_a_shard_that_nobody_drains_gets_an_order_of_its_own(beat):
+    (entry_id,) = beat.shop.put([viewed("ann", "tea", "e1", T0)])
+    entered_s = int(entry_id.split("-")[0]) // 1000
+    beat.clock.advance(entered_s - beat.clock.now_s() + STALE_MS // 1000)
+    assert beat.run() == PUMPS
+    beat.clock.advance(2)
+    assert beat.run() == [("ingest.drain", beat.shop.keys.shard("ann"))]
+    beat.clock.advance(2)
+    assert beat.run() == []
+
+
+def test_the_first_training_waits_for_enough_customers(beat):
+    beat.shop.put([viewed("ann", "tea", "e1", T0)])
+    beat.shop.drain()
+    assert beat.run() == PUMPS
+    beat.shop.put([viewed("bob", "tea", "e2", T0)])
+    beat.shop.drain()
+    beat.shop.client.delete(beat.shop.keys.lock("tick:train"))
+    beat.clock.advance(2)
+    assert beat.run() == [("models.retrain", None, "first")]
+    beat.shop.client.delete(beat.shop.keys.lock("tick:train"))
+    beat.clock.advance(2)
+    assert beat.run() == [], "it was ordered"
+
+
+def test_old_models_are_trained_anew_unless_a_training_runs(beat):
+    for kind in KINDS:
+        beat.models.publish(kind, {}, {}, beat.clock.now_s())
+    beat.clock.advance(998)
+    assert beat.run() == PUMPS
+    for held, expected in ((True, []), (False, [("models.retrain", None, "age")])):
+        beat.shop.client.delete(beat.shop.keys.lock("tick:train"))
+        if held:
+            beat.locks.take("training", "somebody", 60_000)
+        beat.clock.advance(4)
+        assert beat.run() == expected
+        beat.locks.release("training", "somebody")
