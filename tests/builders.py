@@ -11,13 +11,18 @@ from redis.connection import UnixDomainSocketConnection
 from redis.exceptions import ResponseError
 
 from integrations.facts import EventFact, Reading, Rejected, customer_of, read_events
+from integrations.outbound.contract import HttpCall, Outcome, Verdict
+from integrations.outbound.http import Response
 from tests.servers import eventually
 from worker import batch as batches
 from worker.batch import Rules
+from worker.deliver import Deliver, Endpoint
 from worker.ingest import Ingest
 from worker.profile import codec, fold
 from worker.profile.ledger import Profile
 from worker.profile.memory import Limits, records
+from worker.refresh_rules import RefreshRules
+from worker.store.delivering import DeliverStore
 from worker.store.door import Door
 from worker.store.envelope import Envelope, unpack
 from worker.store.ingesting import (
@@ -418,3 +423,58 @@ class CrashingConnection(UnixDomainSocketConnection):
 
 class _Commands(list):
     """The commands of a pipeline, each packed on its own."""
+
+
+class FakeCrm:
+    """A destination that takes everything: adapter, transport and contacts in one.
+
+    calls   (delivery id, row) in the order of arrival
+    rows    the last row of each customer
+    """
+
+    name, max_rows = "crm", 1
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict]] = []
+        self.rows: dict[str, dict] = {}
+
+    def encode(self, rows, *, delivery_id, at_s):
+        (body,) = rows
+        return HttpCall(self.name, "POST", "", {"id": delivery_id}, body)
+
+    def classify(self, status, headers, body, /, *, rows, at_s):
+        return (Outcome(Verdict.OK),) * rows
+
+    def send(self, call):
+        row = json.loads(call.body)
+        self.calls.append((call.headers["id"], row))
+        self.rows[row["customer_id"]] = row
+        return Response(200, {}, b"")
+
+
+def refresher(client, keys: Keys, clock, *, lease_ms: int = 1, batch_size: int = 100):
+    """A refresh stage that pushes to `FakeCrm`."""
+    from worker.index import InteractionIndex  # scipy: only where it is used
+    from worker.live import LiveModels
+    from worker.refresh import Refresh
+    from worker.store.models import ModelStore
+    from worker.store.population import Population
+    from worker.store.refreshing import RefreshStore
+
+    return Refresh(
+        RefreshStore(client, keys, lease_ms=lease_ms),
+        LiveModels(ModelStore(client, keys), clock),
+        InteractionIndex(Population(client, keys), "UTC"),
+        RULES._replace(batch_size=batch_size),
+        clock,
+    )
+
+
+def deliverer(client, keys: Keys, clock, crm, *, lease_ms: int = 20, **options) -> Deliver:
+    """A deliver stage with two threads."""
+    store = DeliverStore(client, keys, **{"lease_ms": lease_ms, "coalesce_ms": 0, **options})
+    endpoint = Endpoint("crm", crm, crm)
+    return Deliver(store, endpoint, clock, concurrency=2, max_attempts=3)
+
+
+RULES = RefreshRules(100, DAY_S, "UTC", "EUR", 3, 3, 30, ("crm",))

@@ -5,7 +5,6 @@ commands, behind it and in front of it; what follows is ended once more, at seve
 follows then must leave the state of a run that was never interrupted.
 """
 
-import json
 import time
 
 import pytest
@@ -15,17 +14,18 @@ from redis.retry import Retry
 
 from integrations.encoding import material
 from integrations.insight import CustomerInsight
-from integrations.outbound.contract import HttpCall, Outcome, Verdict
-from integrations.outbound.http import Response
 from tests.builders import (
     T0,
     WEEK_S,
     Crash,
     CrashingConnection,
     CrashPlan,
+    FakeCrm,
     Installation,
+    deliverer,
     identify,
     order,
+    refresher,
     refund,
     refusing,
     track,
@@ -33,30 +33,12 @@ from tests.builders import (
 )
 from tests.servers import eventually
 from worker.clock import ManualClock
-from worker.deliver import Deliver, Endpoint
-from worker.index import InteractionIndex
-from worker.live import LiveModels
 from worker.profile import fold
-from worker.refresh import Refresh
-from worker.refresh_rules import RefreshRules
 from worker.route import route
-from worker.store.delivering import DeliverStore
 from worker.store.door import Intake
-from worker.store.models import ModelStore
-from worker.store.population import Population
-from worker.store.refreshing import RefreshStore, read_insight
+from worker.store.refreshing import read_insight
 
 SHARDS = 2
-RULES = RefreshRules(
-    batch_size=3,
-    interval_s=86_400,
-    time_zone="UTC",
-    currency="EUR",
-    similar_customers=3,
-    recommendations=3,
-    min_customers=30,
-    destinations=("crm",),
-)
 EVENTS = [
     refund("ann", "o1", "refund first", T0 + 2 * WEEK_S, revenue="2.50"),
     order("ann", "o1", "then its order", T0 + WEEK_S, revenue="10", items={"tea": 2}),
@@ -75,28 +57,6 @@ EVENTS = [
 ADDED_MS = 1_735_689_600_000
 
 
-class Crm:
-    """Keeps the newest row of each customer, as a real one would."""
-
-    def __init__(self):
-        self.rows = {}
-        self.calls = 0
-
-    name, max_rows = "crm", 1
-
-    def encode(self, rows, *, delivery_id, at_s):
-        return HttpCall("crm", "POST", "", {}, rows[0])
-
-    def classify(self, status, headers, body, /, *, rows, at_s):
-        return (Outcome(Verdict.OK),) * rows
-
-    def send(self, call):
-        row = json.loads(call.body)
-        self.calls += 1
-        self.rows[row["customer_id"]] = row
-        return Response(200, {}, b"")
-
-
 class Process:
     """One life of a worker: stages with a connection of their own."""
 
@@ -112,20 +72,8 @@ class Process:
         clock = ManualClock(time.time() + 60)
         self.intake = Intake(self.client, keys)
         self.ingest = Installation(self.client, shards=SHARDS).ingest(batch_size=4)
-        self.refresh = Refresh(
-            RefreshStore(self.client, keys, lease_ms=1),
-            LiveModels(ModelStore(self.client, keys), clock),
-            InteractionIndex(Population(self.client, keys), "UTC"),
-            RULES,
-            clock,
-        )
-        self.deliver = Deliver(
-            DeliverStore(self.client, keys, lease_ms=20, coalesce_ms=0),
-            Endpoint("crm", crm, crm),
-            clock,
-            concurrency=2,
-            max_attempts=3,
-        )
+        self.refresh = refresher(self.client, keys, clock, batch_size=3)
+        self.deliver = deliverer(self.client, keys, clock, crm)
         self.plan = plan
 
     def work(self):
@@ -154,7 +102,7 @@ class Scenario:
         self.shop = Installation(client, shards=SHARDS).create()
         for number, raw in enumerate(EVENTS):
             client.xadd(self.shop.keys.intake(), {"event": raw}, id=f"{ADDED_MS + number}-0")
-        self.crm = Crm()
+        self.crm = FakeCrm()
 
     def live(self, at=0, *, behind=True):
         """One life, ended at a command or not at all; the commands it sent."""

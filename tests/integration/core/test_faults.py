@@ -5,13 +5,24 @@ import itertools
 import json
 import os
 import threading
+import time
 
 import pytest
 from redis.exceptions import RedisError
 
-from tests.builders import T0, WEEK_S, Installation, order, viewed
+from tests.builders import (
+    T0,
+    WEEK_S,
+    FakeCrm,
+    Installation,
+    deliverer,
+    order,
+    refresher,
+    viewed,
+)
 from tests.proxy import Fault, Proxy
 from tests.servers import Server, eventually
+from worker.clock import ManualClock
 from worker.route import route
 from worker.store.connection import connect
 from worker.store.door import Arrival, Door, Intake
@@ -39,6 +50,11 @@ class DropNth(Proxy):
             return self.seen == self.at
 
 
+def orders_of(crm):
+    """What the CRM knows of each customer."""
+    return {name: row["historic_number_of_orders"] for name, row in crm.rows.items()}
+
+
 @pytest.fixture
 def proxy(valkey):
     with DropNth(valkey.url) as proxy:
@@ -46,7 +62,7 @@ def proxy(valkey):
 
 
 def work(client, lease_ms=10):
-    """Everything from the door to the profiles; and a look into the quarantine and back."""
+    """Everything from the door to the CRM; and a look into the quarantine and back."""
     shop = Installation(client, lease_ms=lease_ms)
     shop.store().prepare()
     Door(client, shop.keys).emit(map(Arrival, EVENTS))
@@ -59,21 +75,34 @@ def work(client, lease_ms=10):
     while route(intake, 2):
         pass
     shop.drain()
-    return shop
+    clock, crm = ManualClock(time.time() + 60), FakeCrm()
+    refresh = refresher(client, shop.keys, clock, lease_ms=lease_ms)
+    deliver = deliverer(client, shop.keys, clock, crm)
+
+    def done():
+        refresh.drain()
+        deliver.drain()
+        mailboxes = [key(s) for s in (0, 1) for key in (shop.keys.dirty, shop.keys.outbox)]
+        return not any(map(client.zcard, mailboxes))
+
+    eventually(done, every_s=0.001)
+    deliver._threads().shutdown()
+    return shop, crm
 
 
 def test_any_reply_may_be_lost_once(valkey, proxy, redis_client):
     """redis-py repeats the command, or the whole pipeline, on a new connection."""
-    shop = work(redis_client)
-    expected = shop.profiles(), shop.counters()["applied"]
+    shop, crm = work(redis_client)
+    expected = shop.profiles(), shop.counters()["applied"], orders_of(crm)
     held = {(reason, raw) for _, reason, _, raw in shop.quarantined()}
     for at in itertools.count(1):
         redis_client.flushall()
         proxy.seen, proxy.at = 0, at
         client = connect(proxy.url, timeout_s=5)
-        work(client).client.close()
-        shop = Installation(redis_client)
-        assert (shop.profiles(), shop.counters()["applied"]) == expected, at
+        _, crm = work(client)
+        client.close()
+        assert (shop.profiles(), shop.counters()["applied"], orders_of(crm)) == expected, at
+        assert len({delivery_id for delivery_id, _ in crm.calls}) == 4, at
         assert {(reason, raw) for _, reason, _, raw in shop.quarantined()} == held, at
         if proxy.seen < at:
             break

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 from redis.exceptions import ResponseError
 
-from integrations.outbound.contract import HttpCall, Outcome, Verdict
-from integrations.outbound.http import Response
-from tests.builders import T0, WEEK_S, Installation, dump, order, viewed
+from tests.builders import (
+    RULES,
+    T0,
+    WEEK_S,
+    FakeCrm,
+    Installation,
+    deliverer,
+    dump,
+    order,
+    refresher,
+    viewed,
+)
 from worker.clock import ManualClock
-from worker.deliver import Deliver, Endpoint
-from worker.index import InteractionIndex
-from worker.live import LiveModels
-from worker.refresh import Refresh
-from worker.refresh_rules import RefreshRules
 from worker.retrain import Retrain
 from worker.route import route
 from worker.store.delivering import DeliverStore, Row, Settled
@@ -26,30 +30,7 @@ from worker.store.population import Population
 from worker.store.refreshing import Mark, Refreshed, RefreshStore, read_insight
 from worker.store.signals import Locks
 
-RULES = RefreshRules(100, 86_400, "UTC", "EUR", 3, 3, 30, ("crm",))
 NAMES = ["ann", "bob", "cem"]
-
-
-class Crm:
-    """Takes whatever comes, and remembers it."""
-
-    name, max_rows = "crm", 1
-
-    def __init__(self):
-        self.got = []
-
-    def encode(self, rows, *, delivery_id, at_s):
-        return HttpCall("crm", "POST", "", {"id": delivery_id}, rows[0])
-
-    def classify(self, status, headers, body, /, *, rows, at_s):
-        return (Outcome(Verdict.OK),) * rows
-
-    def send(self, call):
-        self.got.append((call.headers["id"], json.loads(call.body)))
-        return Response(200, {}, b"")
-
-    def newest(self):
-        return {row["customer_id"]: row["historic_number_of_orders"] for _, row in self.got}
 
 
 class Stages:
@@ -61,20 +42,18 @@ class Stages:
         self.shop = Installation(client, shards=1).create()
         self.shop.put(order(n, f"{n}-1", f"{n}-1", T0, revenue="5") for n in NAMES)
         self.shop.drain()
-        self.keys, self.crm = self.shop.keys, Crm()
+        self.keys, self.crm = self.shop.keys, FakeCrm()
         self.clock = ManualClock(time.time() + 60)
 
     def refresh(self, lease_ms=1):
-        clock, client, keys = self.clock, self.client, self.keys
-        store = RefreshStore(client, keys, lease_ms=lease_ms)
-        models = LiveModels(ModelStore(client, keys), clock)
-        index = InteractionIndex(Population(client, keys), "UTC")
-        return Refresh(store, models, index, RULES, clock)
+        return refresher(self.client, self.keys, self.clock, lease_ms=lease_ms)
 
-    def deliver(self, lease_ms=20):
-        store = DeliverStore(self.client, self.keys, lease_ms=lease_ms, coalesce_ms=0)
-        endpoint = Endpoint("crm", self.crm, self.crm)
-        return Deliver(store, endpoint, self.clock, concurrency=2, max_attempts=3)
+    def deliver(self, **options):
+        return deliverer(self.client, self.keys, self.clock, self.crm, **options)
+
+    def told(self):
+        """How many orders the CRM knows of each customer."""
+        return {name: row["historic_number_of_orders"] for name, row in self.crm.rows.items()}
 
     def buy_again(self):
         self.shop.put(order(n, f"{n}-2", f"{n}-2", T0 + WEEK_S, revenue="5") for n in NAMES)
@@ -133,7 +112,7 @@ class TestErrorsInTheMiddle:
             fail_script, "insights", start, lambda stages: stages.refresh().round()
         ):
             stages.finish()
-            assert stages.crm.newest() == dict.fromkeys(NAMES, 1)
+            assert stages.told() == dict.fromkeys(NAMES, 1)
             assert stages.client.zcard(stages.keys.due(0)) == 3
             seen += 1
         assert seen >= 3 * 4
@@ -154,9 +133,9 @@ class TestErrorsInTheMiddle:
         for stages in errors_behind_each_write(fail_script, "settle", start, act):
             stages.buy_again()
             stages.finish()
-            assert stages.crm.newest() == dict.fromkeys(NAMES, 2)
+            assert stages.told() == dict.fromkeys(NAMES, 2)
             held = {
-                (key, row["insight_version"], row["customer_id"]) for key, row in stages.crm.got
+                (key, row["insight_version"], row["customer_id"]) for key, row in stages.crm.calls
             }
             assert len({key for key, _, _ in held}) == len(held) == 6
             assert stages.client.hlen(stages.keys.delivered(0)) == 3
@@ -172,7 +151,7 @@ class TestErrorsInTheMiddle:
                 fail_script, name, start, lambda stages: stages.deliver().drain()
             ):
                 stages.finish()
-                assert stages.crm.newest() == dict.fromkeys(NAMES, 1)
+                assert stages.told() == dict.fromkeys(NAMES, 1)
 
     @pytest.mark.parametrize("name", ["route", "advance"])
     def test_of_the_router_lose_and_double_nothing_in_effect(self, redis_client, fail_script, name):
@@ -250,7 +229,7 @@ class TestRefreshComparesBeforeItWrites:
         assert store.commit([row], ["crm"]) == [True]
         assert stages.client.zscore(stages.keys.dirty(0), "ann") > row.seq
         stages.finish()
-        assert stages.crm.newest()["ann"] == 2
+        assert stages.told()["ann"] == 2
 
     def test_a_mark_without_a_profile_is_forgotten(self, stages):
         stages.client.zadd(stages.keys.dirty(0), {"ghost": 9})
@@ -324,7 +303,7 @@ class TestDeliverTakesTurns:
             claim = one.claim._replace(version=one.insight.version, delivery_id="first")
             assert store.settle([Settled(one.row, claim, "ok", one.insight.material, 0, "")])
         stages.finish()
-        assert stages.crm.newest() == dict.fromkeys(NAMES, 2)
+        assert stages.told() == dict.fromkeys(NAMES, 2)
 
     def test_a_claim_is_one_senders_until_its_lease_ends(self, stages):
         stages.refresh().drain()
@@ -356,9 +335,7 @@ class TestDeliverTakesTurns:
         assert dump(stages.client) == before
 
     def test_changes_within_the_window_become_one_call(self, stages):
-        store = DeliverStore(stages.client, stages.keys, lease_ms=1000, coalesce_ms=60_000)
-        endpoint = Endpoint("crm", stages.crm, stages.crm)
-        deliver = Deliver(store, endpoint, stages.clock, concurrency=2, max_attempts=3)
+        deliver = stages.deliver(lease_ms=1000, coalesce_ms=60_000)
         stages.refresh().drain()
         deliver.drain()
         for n in range(2, 6):
@@ -366,6 +343,6 @@ class TestDeliverTakesTurns:
             stages.shop.drain()
             stages.refresh().drain()
             deliver.drain()
-        assert len(stages.crm.got) == 3
-        ((row, at_ms),) = store.waiting()
+        assert len(stages.crm.calls) == 3
+        ((row, at_ms),) = deliver._store.waiting()
         assert (row.customer_id, at_ms > time.time() * 1000 + 50_000) == ("ann", True)
