@@ -212,11 +212,19 @@ def _object(raw: bytes) -> dict[str, Any] | Rejected:
 
 
 def _cells(column: Any) -> list[Any]:
-    """A column's values. A float is read as its shortest text: a float32 6.95 stays 6.95."""
+    """A column's values, made once for each distinct one: cells of a table repeat.
+
+    A float32 is read as its shortest text: 6.95 stays 6.95.
+    """
+    if pa.types.is_nested(column.type):
+        return list(column.to_pylist())
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
         column = column.cast(pa.string())
     elif pa.types.is_timestamp(column.type) and column.type.unit == "ns":
         column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
-    return list(column.to_pylist())
+    coded = column.dictionary_encode()
+    values = [*coded.dictionary.to_pylist(), None]
+    places: list[int] = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).tolist()
+    return [values[place] for place in places]

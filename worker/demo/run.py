@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -110,6 +111,7 @@ class _Play:
             f" {len(journey.live):,} of the weeks after it are replayed."
         )
         hold = TrainingHold(self._active.locks, secrets.token_hex(8), self._active.clock)
+        gc.freeze()  # as in the command: collections need not look at what is loaded
         with self._phase("backfill", "Backfilling the history"):
             job = self._backfill(journey, folder, hold)
         with self._phase("train", "Training the models"):
