@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -59,11 +59,11 @@ def look_up(memory: bytes, id_hash: bytes, digest: int, entry_s: int, limits: Li
     return Seen.NEW
 
 
-def remember(id_hash: bytes, digest: int, entry_s: int, cells: Iterable[int]) -> bytes:
+def remember(id_hash: bytes, digest: int, entry_s: int, cells: Sequence[int]) -> bytes:
     """The records of an applied event: one a cell, one without a cell where it raised no count."""
-    return b"".join(
-        _RECORD.pack(id_hash, cell, digest, entry_s) for cell in (tuple(cells) or (NO_CELL,))
-    )
+    if len(cells) <= 1:
+        return _RECORD.pack(id_hash, cells[0] if cells else NO_CELL, digest, entry_s)
+    return b"".join(_RECORD.pack(id_hash, cell, digest, entry_s) for cell in cells)
 
 
 def compact(memory: bytes, entry_s: int, limits: Limits) -> tuple[bytes, int]:

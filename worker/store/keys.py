@@ -63,15 +63,15 @@ class Keys:
 
     def profile(self, shard: int, customer_id: str) -> str:
         """STRING: envelope and hot part of a profile."""
-        return self._in(shard, "p:" + customer_id)
+        return f"{self.prefix}:{{s{shard}}}:p:{customer_id}"
 
     def cold(self, shard: int, customer_id: str) -> str:
         """STRING: closed weeks of a ledger; only the length that the hot part names counts."""
-        return self._in(shard, "l:" + customer_id)
+        return f"{self.prefix}:{{s{shard}}}:l:{customer_id}"
 
     def memory(self, shard: int, customer_id: str) -> str:
         """STRING: ids of recent events; only the length that the envelope names counts."""
-        return self._in(shard, "m:" + customer_id)
+        return f"{self.prefix}:{{s{shard}}}:m:{customer_id}"
 
     def deltas(self, shard: int) -> str:
         """STREAM: which customers a commit changed, and which of their items."""
