@@ -239,7 +239,7 @@ def _writes(
 
 
 def _cold_write(customer: str, profile: Profile, new: codec.ColdWrite) -> Write:
-    """Appended behind what counts, or the whole: bytes that count are never written over in part."""
+    """Appended behind what counts, or the whole: what counts is never written over in part."""
     if new.offset >= profile.cold_len:
         return Write("cold", customer, new.offset, new.data)
     return Write("cold", customer, None, (profile.cold or b"")[: new.offset] + new.data)

@@ -20,7 +20,7 @@ from worker.profile.ledger import Block, Profile
 
 VERSION: Final = 1
 _HEADER: Final = struct.Struct(">HI")
-_TYPES_V1: Final[list[type]] = [int, int, int, int, dict, dict, int, dict, dict]
+_TYPES_V1: Final = (int, int, int, int, dict, dict, int, dict, dict)
 _pack: Final = msgpack.Packer(use_bin_type=True).pack
 
 
@@ -66,7 +66,7 @@ def decode(hot: bytes | None, cold: bytes | None = b"") -> Profile:
 
 
 def _decode_v1(fields: list[Any], cold: bytes | None) -> Profile:
-    if [type(field) for field in fields] != _TYPES_V1:
+    if tuple(map(type, fields)) != _TYPES_V1:
         raise CodecError("the profile's fields are damaged")
     _, first_s, last_s, cold_len, registers, last_signals, week, orders, signals = fields
     if cold is not None and len(cold) < cold_len:
