@@ -124,12 +124,19 @@ class Population:
     ) -> list[Changed] | None:
         if (epoch or b"").decode() != mark.epoch:
             return None
-        if first and mark.delta != "0-0" and _key(first[0][0]) > _key(mark.delta.encode()):
+        if first and _is_trimmed(mark, *first[0]):
             return None
         return [
             Changed(entry_id.decode(), [tuple(one) for one in msgpack.unpackb(fields[b"changed"])])
             for entry_id, fields in rows
         ]
+
+
+def _is_trimmed(mark: Watermark, first_id: bytes, first: dict[bytes, bytes]) -> bool:
+    """Were deltas behind the mark dropped? The first delta of a shard has sequence 1."""
+    if mark.delta == "0-0":
+        return int(first[b"seq"]) > 1
+    return _key(first_id) > _key(mark.delta.encode())
 
 
 def _key(entry_id: bytes) -> tuple[int, int]:
