@@ -74,8 +74,8 @@ def view(customer_id: str, hot: bytes, cold: bytes, before_s: int | None = None)
     Raises CodecError.
     """
     profile = codec.decode(hot, cold)
-    orders = [one for one in derive.orders(profile, before_s) if not one.cancelled]
-    signals = derive.signals(profile)
+    found, signals = derive.orders_and_signals(profile, before_s)
+    orders = [one for one in found if not one.cancelled]
     if before_s is not None:
         last_week = (before_s // DAY_S + 3) // 7
         signals = [one for one in signals if one.week < last_week]
@@ -101,8 +101,8 @@ def histories(views: Sequence[View], calendar: Calendar, currency: str) -> Histo
 
 def interactions(one: View, calendar: Calendar) -> list[tuple[str, int, float]]:
     """(item, day, weight): 1 for each day the item was bought, less for weaker signals."""
-    bought = {(item, calendar.day(order.at_s)) for order in one.orders for item, _ in order.lines}
-    found = [(item, day, 1.0) for item, day in sorted(bought)]
+    bought = purchases(one, calendar)
+    found = [(item, day, 1.0) for item in sorted(bought) for day in bought[item]]
     for week, code, item, times in one.signals:
         weight = SIGNAL_WEIGHTS.get(code)
         if weight is not None and item:
@@ -112,8 +112,17 @@ def interactions(one: View, calendar: Calendar) -> list[tuple[str, int, float]]:
 
 def purchases(one: View, calendar: Calendar) -> dict[str, list[int]]:
     """The days on which each item was bought, ascending."""
-    days: dict[str, set[int]] = {}
+    days: dict[str, list[int]] = {}
+    latest, rising = -1, True
     for order in one.orders:
+        day = calendar.day(order.at_s)
+        rising, latest = rising and day >= latest, day
         for item, _ in order.lines:
-            days.setdefault(item, set()).add(calendar.day(order.at_s))
-    return {item: sorted(found) for item, found in days.items()}
+            held = days.get(item)
+            if held is None:
+                days[item] = [day]
+            elif held[-1] != day:
+                held.append(day)
+    if not rising:  # a clock that is set back over midnight repeats a day
+        return {item: sorted(set(held)) for item, held in days.items()}
+    return days

@@ -59,6 +59,13 @@ class ItemTable:
             self._ids.append(item)
         return column
 
+    def add_all(self, items: Sequence[str]) -> list[int]:
+        """Return the columns of items; those that have none get new ones, in their sequence."""
+        found = [self._column.get(item, -1) for item in items]
+        if -1 in found:
+            found = [self.add(item) for item in items]
+        return found
+
     def column(self, item: str) -> int | None:
         """Return the column of an item, None if it has none."""
         return self._column.get(item)

@@ -80,6 +80,11 @@ class Recommender:
         order = np.lexsort((ids, -self.popularity))
         return order[self.popularity[order] > 0]
 
+    @cached_property
+    def popularity_or_zero(self) -> Floats:
+        """(m + 1,) popularity, and a zero for every item beyond m."""
+        return np.append(self.popularity, 0.0)
+
 
 def fit_recommender(
     interactions: Interactions,

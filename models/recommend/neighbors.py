@@ -97,7 +97,8 @@ class NeighborIndex:
             raise DomainError("item ids of a row are distinct")
         require(np.isfinite(values) & (values >= 0), "weights are finite and >= 0")
         held = np.flatnonzero(values > 0)
-        columns = np.array([self.items.add(item_ids[i]) for i in held.tolist()], dtype=np.int32)
+        wanted = item_ids if len(held) == len(item_ids) else [item_ids[i] for i in held.tolist()]
+        columns = np.array(self.items.add_all(wanted), dtype=np.int32)
         order = np.argsort(columns)
         old = self._slot.pop(customer_id, None)
         if old is not None:
@@ -114,8 +115,22 @@ class NeighborIndex:
 
     def rows(self, customer_ids: Iterable[str]) -> csr_array:
         """Return the raw rows, (number of ids, len(items)); an empty row for who has none."""
-        rows = [self._raw(customer_id) for customer_id in customer_ids]
-        return _stack(rows, [row.weights for row in rows], len(self.items))
+        count, late = self._base.shape[0], self._overlay
+        slots = np.array([self._slot.get(who, -1) for who in customer_ids], dtype=np.int64)
+        lately, before = slots >= count, (slots >= 0) & (slots < count)
+        spans = np.zeros((2, len(slots)), dtype=np.int32)
+        spans[:, before] = self._base.indptr[slots[before]], self._base.indptr[slots[before] + 1]
+        spans[:, lately] = late.spans(slots[lately] - count)
+        starts = np.zeros(len(slots) + 1, dtype=np.int32)
+        np.cumsum(spans[1] - spans[0], out=starts[1:])
+        old, new = (self._base.indices, self._base.data), late.entries()
+        columns, weights = [EMPTY.columns], [EMPTY.weights]
+        for is_new, start, end in zip(lately.tolist(), *spans.tolist(), strict=True):
+            column, weight = new if is_new else old
+            columns.append(column[start:end])
+            weights.append(weight[start:end])
+        parts = (np.concatenate(weights), np.concatenate(columns), starts)
+        return csr_array(parts, shape=(len(slots), len(self.items)))
 
     def similar(self, customer_ids: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
         """Return up to k nearest customers of each, with their cosine.

@@ -65,6 +65,15 @@ class RowLog:
         span = slice(int(self._starts[number]), int(self._starts[number + 1]))
         return Row(self._columns[span], self._weights[span], self._unit[span])
 
+    def spans(self, numbers: NDArray[np.int64]) -> tuple[Columns, Columns]:
+        """Where the entries of some rows start and end."""
+        return self._starts[numbers], self._starts[numbers + 1]
+
+    def entries(self) -> tuple[Columns, Floats]:
+        """Return columns and raw weights of all rows, one behind another, as views."""
+        end = int(self._starts[self._rows])
+        return self._columns[:end], self._weights[:end]
+
     def weights(self, items: int) -> csr_array:
         """Return the raw rows as a (rows, items) matrix."""
         return self._matrix(self._weights, items)

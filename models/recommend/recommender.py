@@ -99,16 +99,16 @@ def recommend(
     >>> recommend(shop, shop.items, own, none, np.zeros(0), 100).buy_again[0].reason
     'you bought it 7 times, last 12 days ago'
     """
-    _check(recommender, item_ids, own, neighbor_rows, similarities)
+    place = np.empty(len(item_ids), dtype=np.int64)
+    _check(recommender, item_ids, own, neighbor_rows, similarities, place)
     require(count >= 0, "count >= 0")
-    liked = _liked(neighbor_rows, similarities)
     bought = own.purchase_days > 0
     owned = own.columns[bought]
     popular = recommender.by_popularity[: count + len(owned)]
-    others = np.union1d(np.union1d(liked.columns, popular), own.columns)
-    others = np.setdiff1d(others, owned, assume_unique=True)
-    again = _candidates(recommender, owned, own, liked)
-    fresh = _candidates(recommender, others, own, liked)
+    found = _candidates(recommender, popular, own, neighbor_rows, similarities, place)
+    others = np.ones(len(found.columns), dtype=np.bool_)
+    others[place[owned]] = False
+    again, fresh = _normalized(found, place[owned]), _normalized(found, np.flatnonzero(others))
     days, last = own.purchase_days[bought].tolist(), own.last_day[bought].tolist()
     weights = recommender.weights
     return Recommendations(
@@ -125,16 +125,8 @@ def recommend(
     )
 
 
-class _Liked(NamedTuple):
-    """What similar customers have: rising columns, score, number of holders."""
-
-    columns: Columns
-    score: Floats
-    holders: NDArray[np.int64]
-
-
 class _Candidates(NamedTuple):
-    """Items of one list with the members' scores, each divided by its maximum."""
+    """Distinct items in any sequence, and what each member says of them."""
 
     columns: Columns
     own: Floats
@@ -149,7 +141,9 @@ def _check(
     own: OwnItems,
     neighbor_rows: csr_array,
     similarities: Floats,
+    place: Columns,
 ) -> None:
+    """Raise unless the arguments fit together; `place` (m,) is scratch."""
     m = len(item_ids)
     if m < len(recommender.items):
         raise ShapeError(f"{m} item ids, the recommender has {len(recommender.items)}")
@@ -162,48 +156,68 @@ def _check(
         last_day=own.last_day,
     )
     require((own.columns >= 0) & (own.columns < m), f"0 <= own column < {m}")
-    require(len(np.unique(own.columns)) == len(own.columns), "own items are distinct")
+    number = np.arange(len(own.columns))
+    place[own.columns] = number
+    require((place[own.columns] == number).all(), "own items are distinct")
     require(np.isfinite(own.weights) & (own.weights >= 0), "own weights are finite and >= 0")
     require(np.isfinite(similarities) & (similarities >= 0), "similarities are finite and >= 0")
     require(np.isfinite(neighbor_rows.data), "weights of neighbors are finite")
 
 
-def _liked(rows: csr_array, similarities: Floats) -> _Liked:
-    """Sum the neighbors' rows, each at unit length, times their similarity."""
-    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+def _liked(rows: csr_array, similarities: Floats) -> Floats:
+    """Each entry of the neighbors' rows at unit length, times their similarity."""
+    lengths = np.diff(rows.indptr)
+    row = np.repeat(np.arange(rows.shape[0]), lengths)
     norm = np.sqrt(np.bincount(row, weights=rows.data**2, minlength=rows.shape[0]))
     factor = np.divide(similarities, norm, out=np.zeros(len(norm)), where=norm > 0)
-    columns, place = np.unique(rows.indices.astype(np.int64), return_inverse=True)
-    score = np.zeros(len(columns))
-    np.add.at(score, place, rows.data * factor[row])
-    return _Liked(columns, score, np.bincount(place, minlength=len(columns)))
+    liked: Floats = rows.data * np.repeat(factor, lengths)
+    return liked
 
 
 def _candidates(
-    recommender: Recommender, columns: Columns, own: OwnItems, liked: _Liked
+    recommender: Recommender,
+    popular: Columns,
+    own: OwnItems,
+    neighbor_rows: csr_array,
+    similarities: Floats,
+    place: Columns,
 ) -> _Candidates:
-    """Look up the members' scores of these items."""
-    known = np.minimum(columns, len(recommender.items))
-    popularity = np.append(recommender.popularity, 0.0)[known]
-    order = np.argsort(own.columns)
+    """Unite the items of all members; `place` (m,) then has the place of each among them.
+
+    Nothing here costs the number of all items: of `place` only what was written is read.
+    """
+    columns = np.concatenate((neighbor_rows.indices, popular, own.columns)).astype(np.int64)
+    number = np.arange(len(columns))
+    place[columns] = number
+    columns = columns[place[columns] == number]
+    count = len(columns)
+    place[columns] = number[:count]
+    held = place[neighbor_rows.indices]
+    weights = np.zeros(count)
+    weights[place[own.columns]] = own.weights
+    liked = _liked(neighbor_rows, similarities)
+    likes: Floats = np.bincount(held, weights=liked, minlength=count).astype(np.float64, copy=False)
     return _Candidates(
         columns,
-        _normalized(_at(columns, own.columns[order], own.weights[order])),
-        _normalized(_at(columns, liked.columns, liked.score)),
-        _normalized(popularity),
-        _at(columns, liked.columns, liked.holders).astype(np.int64),
+        weights,
+        likes,
+        recommender.popularity_or_zero[np.minimum(columns, len(recommender.items))],
+        np.bincount(held, minlength=count),
     )
 
 
-def _at(columns: Columns, keys: Columns, values: NDArray[np.number]) -> Floats:
-    """Return the value of each column, 0 where `keys` (rising) has none."""
-    if len(keys) == 0:
-        return np.zeros(len(columns))
-    place = np.minimum(np.searchsorted(keys, columns), len(keys) - 1)
-    return np.where(keys[place] == columns, values[place], 0.0).astype(np.float64)
+def _normalized(found: _Candidates, chosen: NDArray[np.int64]) -> _Candidates:
+    """Keep the chosen candidates, each member's scores divided by their maximum."""
+    return _Candidates(
+        found.columns[chosen],
+        _unit(found.own[chosen]),
+        _unit(found.neighbors[chosen]),
+        _unit(found.popularity[chosen]),
+        found.holders[chosen],
+    )
 
 
-def _normalized(scores: Floats) -> Floats:
+def _unit(scores: Floats) -> Floats:
     most = scores.max(initial=0.0)
     return scores / most if most > 0 else scores
 
@@ -221,8 +235,9 @@ def _best(
     near = np.arange(len(score))
     if 0 < count < len(score):
         near = np.flatnonzero(score >= np.partition(score, len(score) - count)[-count])
-    columns, values = candidates.columns.tolist(), score.tolist()
-    ranked = sorted((-values[i], item_ids[columns[i]], i) for i in near.tolist() if values[i] > 0)
+    near = near[score[near] > 0]
+    best = zip(score[near].tolist(), candidates.columns[near].tolist(), near.tolist(), strict=True)
+    ranked = sorted((-value, item_ids[column], i) for value, column, i in best)
     return [Suggestion(item_id, -value, reason(i)) for value, item_id, i in ranked[:count]]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 from worker.profile.codec import iter_blocks
 from worker.profile.ledger import Block, OrderRecord, Profile, Statement, order_at
@@ -24,6 +25,9 @@ class Order(NamedTuple):
     amount_minor: int | None
     lines: tuple[tuple[str, int], ...]
     cancelled: bool
+
+
+_BY_AGE: Final = attrgetter("at_s", "order_id")
 
 
 class SignalCount(NamedTuple):
@@ -54,26 +58,42 @@ def orders(profile: Profile, before_s: int | None = None) -> list[Order]:
     A refund that names no known order is a return: it is taken from the newest earlier lines of
     its items.
     """
+    return _orders([block for _, block in blocks(profile)], before_s)
+
+
+def signals(profile: Profile) -> list[SignalCount]:
+    """The signal counts of a profile, by week."""
+    return _signals(list(blocks(profile)))
+
+
+def orders_and_signals(
+    profile: Profile, before_s: int | None = None
+) -> tuple[list[Order], list[SignalCount]]:
+    """Both `orders` and `signals`, at the price of decoding the blocks once."""
+    found = list(blocks(profile))
+    return _orders([block for _, block in found], before_s), _signals(found)
+
+
+def _orders(dated: Sequence[Block], before_s: int | None) -> list[Order]:
     found: list[Order] = []
     returns: list[Statement] = []
-    for _, block in blocks(profile):
+    for block in dated:
         for order_id, record in block.orders.items():
             as_of = record if before_s is None else _cut(record, before_s)
             if as_of[0]:
                 found.append(_net(order_id, as_of))
             elif order_id.startswith("#"):
                 returns += as_of[1]
-    found.sort(key=lambda order: (order.at_s, order.order_id))
+    found.sort(key=_BY_AGE)
     for back in sorted(returns, key=lambda one: (one[0], one[1])):
         _take_back(found, back)
     return found
 
 
-def signals(profile: Profile) -> list[SignalCount]:
-    """The signal counts of a profile, by week."""
+def _signals(dated: Sequence[tuple[int, Block]]) -> list[SignalCount]:
     return [
         SignalCount(week, *split_cell(key), count)
-        for week, block in blocks(profile)
+        for week, block in dated
         for key, count in block.signals.items()
     ]
 
@@ -83,14 +103,15 @@ def _cut(record: OrderRecord, before_s: int) -> OrderRecord:
 
 
 def _lines(flat: list[str | int]) -> dict[str, int]:
-    return {str(flat[i]): int(flat[i + 1]) for i in range(0, len(flat), 2)}
+    return dict(zip(map(str, flat[::2]), map(int, flat[1::2]), strict=True))
 
 
 def _net(order_id: str, record: OrderRecord) -> Order:
     versions, refunds, cancels = record
-    _, _, _, currency, amount, flat = versions[-1]
+    stated_s, _, _, currency, amount, flat = versions[-1]
     lines = _lines(flat)
     cancelled = bool(cancels)
+    at_s = stated_s if len(versions) == 1 else order_at(record)
     for _, _, refund_currency, refunded, back in refunds:
         if refunded is None and not back:
             cancelled = True
@@ -99,10 +120,10 @@ def _net(order_id: str, record: OrderRecord) -> Order:
             cancelled = cancelled or (amount == 0 and refunded > 0)
         for item, quantity in _lines(back).items():
             lines[item] = lines.get(item, 0) - quantity
-    left = tuple(sorted((item, quantity) for item, quantity in lines.items() if quantity > 0))
+    left = tuple(sorted(line for line in lines.items() if line[1] > 0))
     if flat and not left:
         cancelled = True
-    return Order(order_id, order_at(record), currency, amount, left, cancelled)
+    return Order(order_id, at_s, currency, amount, left, cancelled)
 
 
 def _take_back(found: list[Order], back: Statement) -> None:
