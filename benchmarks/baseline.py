@@ -15,7 +15,7 @@ from celery import Celery, signals
 from integrations.facts import customer_of
 from worker import batch as batches
 from worker.bootstrap import Runtime
-from worker.process import calm_collector
+from worker.process import tune_interpreter
 from worker.serve import broker_url
 from worker.settings import Settings
 from worker.store.ingesting import START, Batch, Entry, IngestStore, Position
@@ -56,8 +56,8 @@ class _Shards:
 
 
 @signals.worker_process_init.connect(weak=False)
-def _calm(**_: object) -> None:
-    calm_collector()
+def _child(**_: object) -> None:
+    tune_interpreter()
 
 
 @cache

@@ -23,7 +23,7 @@ app.conf.task_default_queue = QUEUE
 @signals.worker_process_init.connect(weak=False)
 def _child(**_: object) -> None:
     process.reset()
-    process.calm_collector()
+    process.tune_interpreter()
 
 
 @signals.worker_ready.connect(weak=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import NamedTuple
 
 from worker import batch as batches
@@ -28,7 +28,7 @@ class Ingest:
 
     batch_size        entries of one commit, 1 to 1000
     shards_per_round  shards that one round works on together, to share its round trips
-    lanes             threads that share a busy round: one folds while another waits for the server
+    overlap           fold a shard's batch while the server commits the one before
     """
 
     def __init__(
@@ -37,15 +37,15 @@ class Ingest:
         rules: Rules,
         *,
         batch_size: int = 250,
-        shards_per_round: int = 8,
-        lanes: int = 2,
+        shards_per_round: int = 16,
+        overlap: bool = True,
     ) -> None:
         self._store = store
         self._rules = rules
         self._batch_size = batch_size
         self._shards_per_round = shards_per_round
-        self._lanes = lanes
-        self._threads: ThreadPoolExecutor | None = None
+        self._overlap = overlap
+        self._thread: ThreadPoolExecutor | None = None
         self._next = 0
 
     def round(self, shards: Sequence[int] | None = None) -> Round:
@@ -53,10 +53,7 @@ class Ingest:
         chosen = self._choose(self._store.waiting()) if shards is None else list(shards)
         if not chosen:
             return Round(0, 0, 0, 0)
-        if self._lanes == 1 or len(chosen) < 2 * self._lanes:
-            return self._work(chosen)
-        parts = [chosen[lane :: self._lanes] for lane in range(self._lanes)]
-        return _sum(self._pool().map(self._work, parts))
+        return self._apply(self._store.begin(chosen, batches.attempts(self._batch_size)))
 
     def drain(self) -> int:
         """Rounds until nothing waits; the number of entries."""
@@ -75,19 +72,15 @@ class Ingest:
             self._next = chosen[-1] + 1
         return chosen
 
-    def _pool(self) -> ThreadPoolExecutor:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._lanes, thread_name_prefix="ingest")
-        return self._threads
-
-    def _work(self, shards: Sequence[int]) -> Round:
-        return self._apply(self._store.begin(shards, batches.attempts(self._batch_size)))
-
     def _apply(self, taken: list[Batch]) -> Round:
         reads = [batches.read(batch, self._rules) for batch in taken]
         stored = self._load(taken, reads)
-        commits = self._build(taken, reads, stored)
-        results = self._store.commit(commits)
+        built = self._build(taken, reads, stored)
+        if self._overlap and len(taken) > 1:
+            commits, results = self._commit_behind(built)
+        else:
+            commits = list(built)
+            results = self._store.commit(commits)
         done = [commit for commit, result in zip(commits, results, strict=True) if result]
         return Round(
             entries=sum(len(commit.batch.entries) for commit in done),
@@ -96,20 +89,30 @@ class Ingest:
             marked=sum(len(commit.loud) + len(commit.quiet) for commit in done),
         )
 
+    def _commit_behind(self, built: Iterable[Commit]) -> tuple[list[Commit], list[int]]:
+        """Hand each commit to a thread, and fold the next meanwhile. Shards do not depend on
+        each other: what becomes of one commit changes nothing for the others.
+        """
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        under_way = [
+            (commit, self._thread.submit(self._store.commit, [commit])) for commit in built
+        ]
+        wait(task for _, task in under_way)
+        return [commit for commit, _ in under_way], [task.result()[0] for _, task in under_way]
+
     def _build(
         self,
         taken: list[Batch],
         reads: list[batches.Read],
         stored: dict[int, dict[str, Stored]],
-    ) -> list[Commit]:
-        commits = []
+    ) -> Iterator[Commit]:
         for batch, read in zip(taken, reads, strict=True):
             try:
-                commits.append(batches.build(batch, read, stored[batch.shard], self._rules))
+                yield batches.build(batch, read, stored[batch.shard], self._rules)
             except batches.NEWER as error:
                 log.warning("shard left to a newer release", shard=batch.shard, reason=str(error))
                 self._store.release(batch)
-        return commits
 
     def _load(self, taken: list[Batch], reads: list[batches.Read]) -> dict[int, dict[str, Stored]]:
         wanted = {
@@ -127,7 +130,3 @@ class Ingest:
             for (shard, customer), cold in self._store.load_cold(late).items():
                 stored[shard][customer] = stored[shard][customer]._replace(cold=cold)
         return {batch.shard: stored.get(batch.shard, {}) for batch in taken}
-
-
-def _sum(rounds: Iterable[Round]) -> Round:
-    return Round(*(sum(column) for column in zip(*rounds, strict=True)))

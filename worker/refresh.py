@@ -19,7 +19,7 @@ from worker.insights import Options, Previous, Subject
 from worker.live import Live, LiveModels
 from worker.profile.codec import CodecError
 from worker.refresh_rules import RefreshRules
-from worker.store.refreshing import Held, Known, Mark, Refreshed, RefreshStore
+from worker.store.refreshing import Held, Known, Mark, Push, Refreshed, RefreshStore
 from worker.telemetry import logger
 from worker.views import Calendar, view
 
@@ -57,10 +57,11 @@ class Refresh:
         self._options = Options(rules.currency, rules.similar_customers, rules.recommendations)
         self._looked_for_due = self._followed = float("-inf")
         self._turn = 0
+        self._ripe = False
 
     def round(self) -> Round:
         """Refresh one batch: live marks first, then quiet ones, then what the clock says."""
-        marks = self._store.lease(self._take_turns(self._find()))
+        marks = self._store.lease(self._find())
         if not marks:
             return Round()
         live = self._models.current()
@@ -82,7 +83,7 @@ class Refresh:
         return Round(
             len(rows) + sum(one.hot is None for one in known),
             sum(done),
-            sum(ok and row.push for ok, row in zip(done, rows, strict=True)),
+            sum(ok and bool(row.push) for ok, row in zip(done, rows, strict=True)),
         )
 
     def drain(self) -> int:
@@ -93,25 +94,36 @@ class Refresh:
         return total
 
     def _find(self) -> list[Mark]:
-        limit = self._rules.batch_size
+        """One batch. What is live comes first and in small batches, since a batch is written as a
+        whole; but each second some of those whose turn has come by the clock are among it. Quiet
+        marks go before the clock, which would push what a backfill brought.
+        """
+        size = self._rules.batch_size
+        some = max(1, size // 4)
+        loud = self._take_turns(self._store.marked(some), some)
+        if not loud and (quiet := self._store.quiet(size)):
+            return self._take_turns(quiet, size)
+        due = self._due(some if loud else size, hurry=self._ripe and not loud)
+        asked = {mark.customer_id for mark in loud}
+        return loud + [mark for mark in due if mark.customer_id not in asked]
+
+    def _due(self, limit: int, *, hurry: bool) -> list[Mark]:
         now = self._clock.monotonic()
-        if marks := self._store.marked(limit):
-            return marks
-        if marks := self._store.quiet(limit):
-            return marks
-        if now - self._looked_for_due < DUE_EVERY_S:
+        if now - self._looked_for_due < DUE_EVERY_S and not hurry:
             return []
         self._looked_for_due = now
-        return self._store.due(self._clock.now_s(), limit)
+        if self._store.quiet(1):
+            return []
+        found = self._store.due(self._clock.now_s(), limit)
+        self._ripe = len(found) > limit
+        return self._take_turns(found, limit)
 
-    def _take_turns(self, marks: list[Mark]) -> list[Mark]:
-        """At most one batch of marks, beginning with another shard each time."""
-        if len(marks) <= self._rules.batch_size:
+    def _take_turns(self, marks: list[Mark], limit: int) -> list[Mark]:
+        """At most `limit` marks, beginning with another shard each time."""
+        if len(marks) <= limit:
             return marks
         later = [mark for mark in marks if mark.shard >= self._turn]
-        chosen = (later + [mark for mark in marks if mark.shard < self._turn])[
-            : self._rules.batch_size
-        ]
+        chosen = (later + [mark for mark in marks if mark.shard < self._turn])[:limit]
         self._turn = chosen[-1].shard + 1
         return chosen
 
@@ -160,7 +172,7 @@ class Refresh:
             as_of_s=now_s,
             material=digest,
             json=insight_payload(insight),
-            push=changed and mark.loud,
+            push=_push(mark, known.held, live) if changed else Push.NOBODY,
             transition=_transition(before, insight, mark, now_s) if moved else b"",
             next_due_s=self._next_due_s(mark.customer_id, now_s),
         )
@@ -185,6 +197,16 @@ def _previous(held: Held) -> Previous:
         segment.get("previous_id"),
         versions["segments"],
     )
+
+
+def _push(mark: Mark, held: Held, live: Live) -> Push:
+    """Whom to tell. What changed by a new model alone is told only where the customer is known:
+    so the first training after a backfill does not send everyone.
+    """
+    if not mark.loud:
+        return Push.NOBODY
+    by_model = mark.seq is None and live.generation != held.generation
+    return Push.KNOWN if by_model else Push.ALL
 
 
 def _transition(before: Previous, insight: CustomerInsight, mark: Mark, now_s: int) -> bytes:

@@ -32,6 +32,8 @@ log = logger(__name__)
 
 LOCK: Final = "training"
 LEASE_MS: Final = 60_000
+#: A new version reaches customers without events within so long; the first one at once.
+RIPEN_S: Final = 3_600
 
 #: (stage, part done from 0 to 1)
 Progress = Callable[[str, float], None]
@@ -105,10 +107,14 @@ class Retrain:
                 arrays, meta = self._fit(kind, data)
                 fitted.append((kind, arrays, meta, self._clock.monotonic() - start))
             tell("publish", 0.0)
-            return [
+            known = self._models.current().versions
+            published = [
                 Published(kind, self._publish(kind, arrays, meta, data, reason), seconds)
                 for kind, arrays, meta, seconds in fitted
             ]
+            is_first = any(kind not in known for kind in kinds)
+            self._population.ripen(self._clock.now_s(), 0 if is_first else RIPEN_S)
+            return published
         finally:
             self._locks.release(LOCK, token)
 

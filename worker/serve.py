@@ -81,7 +81,7 @@ def _connect_signals(settings: Settings, url: str, stage: str, node: str) -> Non
     @signals.worker_process_init.connect(weak=False)
     def _child(**_: Any) -> None:
         process.reset()
-        process.calm_collector()
+        process.tune_interpreter()
         # The parent ends its children on a warm stop; Ctrl-C in a terminal reaches them too.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

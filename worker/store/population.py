@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -89,6 +90,21 @@ class Population:
                 cold = values[len(customer_ids) + i] or b""
                 found.append(Resident(customer, envelope.seq, envelope.hot, cold))
         return found
+
+    def ripen(self, now_s: int, spread_s: int) -> int:
+        """Let the clock refresh every customer within `spread_s`; how many there are.
+
+        A customer whose turn comes sooner keeps it.
+        """
+        count = 0
+        for shard in range(self._keys.shards):
+            ids = self.customer_ids(shard)
+            for start in range(0, len(ids), _SCAN):
+                chunk = ids[start : start + _SCAN]
+                turns = {who: now_s + zlib.crc32(who.encode()) % (spread_s + 1) for who in chunk}
+                self._client.zadd(self._keys.due(shard), turns, lt=True)
+            count += len(ids)
+        return count
 
     def watermark(self, shard: int) -> Watermark:
         """Where a shard stands now."""

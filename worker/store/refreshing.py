@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from worker.store.envelope import read_envelope
@@ -22,6 +23,14 @@ class Mark(NamedTuple):
     customer_id: str
     seq: int | None
     loud: bool
+
+
+class Push(StrEnum):
+    """Who hears of a new insight."""
+
+    NOBODY = ""
+    KNOWN = "known"  # destinations that have heard of the customer before
+    ALL = "1"
 
 
 class Held(NamedTuple):
@@ -55,7 +64,7 @@ class Refreshed(NamedTuple):
     as_of_s: int
     material: str
     json: bytes
-    push: bool
+    push: Push
     transition: bytes
     next_due_s: int
 
@@ -155,7 +164,7 @@ class RefreshStore:
         k = self._keys
         keys = [
             k.lease(shard, STAGE), k.dirty(shard), k.quiet(shard), k.due(shard), k.outbox(shard),
-            k.transitions(shard), k.refresh_stats(shard),
+            k.transitions(shard), k.refresh_stats(shard), k.delivered(shard),
             *(k.insight(shard, row.mark.customer_id) for row in rows),
         ]  # fmt: skip
         oldest_s = max(row.as_of_s for row in rows) - TRANSITIONS_S
@@ -163,7 +172,7 @@ class RefreshStore:
         for row in rows:
             args += (
                 row.mark.customer_id, row.expected_version, row.seq, row.generation, row.as_of_s,
-                _value(row), "1" if row.push else "", row.transition, row.next_due_s,
+                _value(row), row.push, row.transition, row.next_due_s,
                 "" if row.mark.seq is None else row.seq,
             )  # fmt: skip
         return Call("insights", keys, args)

@@ -27,7 +27,7 @@ from worker.store.delivering import DeliverStore, Row, Settled
 from worker.store.door import Intake
 from worker.store.models import ModelStore
 from worker.store.population import Population
-from worker.store.refreshing import Mark, Refreshed, RefreshStore, read_insight
+from worker.store.refreshing import Mark, Push, Refreshed, RefreshStore, read_insight
 from worker.store.signals import Locks
 
 NAMES = ["ann", "bob", "cem"]
@@ -200,7 +200,7 @@ class TestRefreshComparesBeforeItWrites:
             "mark": Mark(0, "ann", known.seq, loud=True), "expected_version": known.held.version,
             "seq": known.seq, "generation": 1, "as_of_s": 1000, "material": "m",
             "json": b'{"segment":null,"model_versions":{"segments":null}}',
-            "push": True, "transition": b"", "next_due_s": 5000, **changes,
+            "push": Push.ALL, "transition": b"", "next_due_s": 5000, **changes,
         }  # fmt: skip
         return store, Refreshed(**values)
 

@@ -1,20 +1,21 @@
 #!lua flags=allow-oom
 -- insights: write refreshed insights of one shard, each by compare-and-set.
 -- KEYS  1 refresh lease  2 dirty ZSET  3 quiet ZSET  4 due ZSET  5 outbox ZSET  6 transitions ZSET
---       7 stats HASH  8.. insight STRING of each customer
+--       7 stats HASH  8 delivered HASH  9.. insight STRING of each customer
 -- ARGV  1 lease token  2 destinations ('' none, else joined by \31)  3 keep transitions from [Unix s]
 --       then for each customer ten: customer, expected insight version, profile sequence,
---       model generation, as of [Unix s], insight ('' = keep the one there), push ('1' or ''),
---       transition ('' none), next due [Unix s], sequence of the mark ('' none)
--- Returns for each customer 1 written, 0 refused (somebody else wrote, or wrote something newer).
+--       model generation, as of [Unix s], insight ('' = keep the one there), push ('1', 'known' = only
+--       to destinations that have heard of the customer, or ''), transition ('' none), next due [Unix s], sequence of the mark ('' none)
+-- Returns for each customer 1 written, 0 refused (somebody else wrote, or wrote something newer; or
+-- the clock's turn came while a quiet mark waits, whose refresh tells nobody).
 -- Header of an insight: version|sequence|generation|as of|material digest\n
 -- The outbox row comes first: a row without news costs one look, news without a row would be lost.
 local answer = {}
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local written, pushed, moved = 0, 0, 0
-for i = 8, #KEYS do
-  local at = 3 + 10 * (i - 8)
+for i = 9, #KEYS do
+  local at = 3 + 10 * (i - 9)
   local customer, expected, seq = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local generation, as_of = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
   local version, held_seq, held_generation, held_as_of = 0, 0, 0, 0
@@ -24,12 +25,16 @@ for i = 8, #KEYS do
     version, held_seq, held_generation, held_as_of = tonumber(a), tonumber(b), tonumber(c), tonumber(d)
   end
   if version ~= expected or seq < held_seq or generation < held_generation
-     or (seq == held_seq and generation == held_generation and as_of < held_as_of) then
+     or (seq == held_seq and generation == held_generation and as_of < held_as_of)
+     or (ARGV[at + 10] == '' and redis.call('ZSCORE', KEYS[3], customer)) then
     answer[#answer + 1] = 0
   else
-    if ARGV[at + 7] == '1' and ARGV[2] ~= '' then
+    if ARGV[at + 7] ~= '' and ARGV[2] ~= '' then
       for destination in string.gmatch(ARGV[2], '[^\31]+') do
-        pushed = pushed + redis.call('ZADD', KEYS[5], 'NX', now_ms, destination .. '\31' .. customer)
+        local row = destination .. '\31' .. customer
+        if ARGV[at + 7] == '1' or redis.call('HEXISTS', KEYS[8], row) == 1 then
+          pushed = pushed + redis.call('ZADD', KEYS[5], 'NX', now_ms, row)
+        end
       end
     end
     if ARGV[at + 8] ~= '' then
