@@ -80,13 +80,12 @@ class InteractionIndex:
 def row(one: View, recommender: Recommender, calendar: Calendar) -> tuple[list[str], list[float]]:
     """A customer's interactions as item ids and decayed weights."""
     found = interactions(one, calendar)
-    if not found:
-        return [], []
-    days = np.array([day for _, day, _ in found])
-    factors = decay(days, recommender.t0_day, recommender.half_life_days).tolist()
+    days = list({day for _, day, _ in found})
+    factors = decay(np.array(days), recommender.t0_day, recommender.half_life_days).tolist()
+    factor = dict(zip(days, factors, strict=True))
     total: dict[str, float] = {}
-    for (item, _, weight), factor in zip(found, factors, strict=True):
-        total[item] = total.get(item, 0.0) + weight * factor
+    for item, day, weight in found:
+        total[item] = total.get(item, 0.0) + weight * factor[day]
     return list(total), list(total.values())
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from integrations.insight import (
     CustomerInsight,
@@ -211,12 +212,13 @@ def _add_lists(
             part["abstained"]["recommendations"] = _NO_MODEL
         return
     asked = max(options.similar_customers, recommender.k_neighbors)
-    nearest = index.similar([view.customer_id for view in views], asked)
-    for part, view, near in zip(parts, views, nearest, strict=True):
+    customers = [view.customer_id for view in views]
+    nearest, rows, ids = index.similar(customers, asked), index.rows(customers), index.items.ids
+    for i, (part, view, near) in enumerate(zip(parts, views, nearest, strict=True)):
         lists = recommend(
             recommender,
-            index.items.ids,
-            _own(view, index, purchases(view, calendar)),
+            ids,
+            _own(rows, i, ids, purchases(view, calendar)),
             index.rows([customer for customer, _ in near]),
             np.array([score for _, score in near]),
             today,
@@ -233,14 +235,15 @@ def _add_lists(
             )
 
 
-def _own(view: View, index: NeighborIndex, bought: Mapping[str, Sequence[int]]) -> OwnItems:
-    row = index.rows([view.customer_id])
-    columns = row.indices
-    items = [index.items.ids[column] for column in columns.tolist()]
-    days = [bought.get(item, ()) for item in items]
+def _own(
+    rows: csr_array, i: int, ids: Sequence[str], bought: Mapping[str, Sequence[int]]
+) -> OwnItems:
+    span = slice(rows.indptr[i], rows.indptr[i + 1])
+    columns, weights = rows.indices[span].astype(np.int64), rows.data[span]
+    days = [bought.get(ids[column], ()) for column in columns.tolist()]
     return OwnItems(
         columns,
-        row.data,
+        weights,
         np.array([len(found) for found in days], dtype=np.int64),
         np.array([found[-1] if found else 0 for found in days], dtype=np.int64),
     )
