@@ -1,0 +1,47 @@
+"""Run the measurements, one after another: `python -m benchmarks [NAME ...] [--out FOLDER]`.
+
+pipeline      ingest against one Celery task per event; reaction; memory of a customer
+latency       from XADD to the CRM's receipt at 200 events/s
+replay_check  20 worker kills and 3 server kills under 50,000 events, compared with a replay
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks import latency, pipeline, replay_check
+
+ALL: dict[str, Callable[[Sequence[str]], int]] = {
+    "latency": latency.main,
+    "replay_check": replay_check.main,
+    "pipeline": pipeline.main,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; exit 1 when a measurement found an error."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(ALL))
+    parser.add_argument("--out", type=Path, help="folder for a JSON file of each")
+    args = parser.parse_args(argv)
+    unknown = set(args.names) - set(ALL)
+    if unknown:
+        parser.error(f"no measurement {', '.join(sorted(unknown))}; known: {', '.join(ALL)}")
+    worst = 0
+    for name in args.names or ALL:
+        print(f"== {name}", file=sys.stderr, flush=True)
+        options: list[str] = []
+        if args.out:
+            args.out.mkdir(parents=True, exist_ok=True)
+            options = ["--json", str(args.out / f"{name}.json")]
+        worst = max(worst, ALL[name](options))
+    return worst
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
