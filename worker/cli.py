@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated, Final
 
 import typer
@@ -14,6 +12,7 @@ from worker.commands import (
     backfill,
     customers,
     deliveries,
+    demo,
     events,
     health,
     models,
@@ -58,10 +57,8 @@ def _root(
     """Nothing of its own: the options of the program itself."""
 
 
-for _group in (run, events, backfill, customers, health, quarantine, deliveries, models):
+for _group in (run, events, backfill, customers, health, quarantine, deliveries, models, demo):
     _group.register(app)
-if find_spec("worker.commands.demo"):
-    import_module("worker.commands.demo").register(app)
 
 
 def main() -> None:
