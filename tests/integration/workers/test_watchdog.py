@@ -8,9 +8,10 @@ import time
 from contextlib import contextmanager, suppress
 
 import pytest
+from celery import Celery
 
 from tests.servers import Server, eventually
-from worker.app import configure, queue, send
+from worker.app import queue
 from worker.bootstrap import Runtime
 from worker.serve import broker_url
 from worker.settings import Settings
@@ -29,9 +30,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def runtime(server):
-    settings = Settings(redis_url=server.url)
-    configure(settings, broker_url(settings, server.url))
-    return Runtime(settings, server.url)
+    return Runtime(Settings(redis_url=server.url), server.url)
 
 
 @contextmanager
@@ -96,7 +95,10 @@ def test_no_worker_is_ended_while_a_training_runs(server, runtime, tmp_path):
     flag.touch()
     with worker(server, "train", flag, "training") as process:
         eventually(lambda: reports(runtime), within_s=40)
-        send("models.retrain", queue=queue(runtime.settings, "training"))
+        with Celery(
+            broker=broker_url(runtime.settings, server.url)
+        ) as client:
+            client.send_task("models.retrain", queue=queue(runtime.settings, "training"))
         eventually(flag.with_suffix(".started").exists, within_s=20)
         deadline = time.monotonic() + 3 * STALL_S
         while time.monotonic() < deadline:
