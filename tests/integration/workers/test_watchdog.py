@@ -95,9 +95,7 @@ def test_no_worker_is_ended_while_a_training_runs(server, runtime, tmp_path):
     flag.touch()
     with worker(server, "train", flag, "training") as process:
         eventually(lambda: reports(runtime), within_s=40)
-        with Celery(
-            broker=broker_url(runtime.settings, server.url)
-        ) as client:
+        with Celery(broker=broker_url(runtime.settings, server.url)) as client:
             client.send_task("models.retrain", queue=queue(runtime.settings, "training"))
         eventually(flag.with_suffix(".started").exists, within_s=20)
         deadline = time.monotonic() + 3 * STALL_S
