@@ -12,10 +12,10 @@ from pydantic_core import from_json
 
 from integrations.encoding import insight_payload, material
 from integrations.insight import CustomerInsight
-from worker import insights
 from worker.clock import Clock
 from worker.index import InteractionIndex
-from worker.insights import Options, Previous, Subject
+from worker.insights.subject import Options, Previous, Subject
+from worker.insights.write import write
 from worker.live import Live, LiveModels
 from worker.profile.codec import CodecError
 from worker.refresh_rules import RefreshRules
@@ -74,7 +74,7 @@ class Refresh:
             self._follow()
             for subject in subjects:
                 self._index.put(subject.view)
-        written = insights.write(subjects, live, index, self._calendar, now_s, self._options)
+        written = write(subjects, live, index, self._calendar, now_s, self._options)
         rows = [
             self._row(mark, known_, subject.previous, insight, live, now_s)
             for (mark, known_), subject, insight in zip(pairs, subjects, written, strict=True)

@@ -10,8 +10,8 @@ from models.features import rfm
 from models.forecast.forecast import fit_forecaster
 from models.segments.kmeans import fit_segments
 from tests.builders import DAY_S, T0, facts, folded, order, viewed
-from worker import insights
-from worker.insights import Options, Previous, Subject
+from worker.insights.subject import Options, Previous, Subject
+from worker.insights.write import write
 from worker.live import Live
 from worker.profile import codec
 from worker.views import Calendar, histories, view
@@ -39,7 +39,7 @@ def buyer(customer, *days, revenue="10", currency="EUR"):
 
 def written(views, live=Live(), previous=NONE, now_s=NOW_S):  # noqa: B008 - immutable
     subjects = [Subject(one, "event-9", previous) for one in views]
-    return insights.write(subjects, live, None, UTC, now_s, OPTIONS)
+    return write(subjects, live, None, UTC, now_s, OPTIONS)
 
 
 class TestWithoutModels:
@@ -65,7 +65,7 @@ class TestWithoutModels:
     def test_a_currency_without_minor_units_has_none(self):
         yen = OPTIONS._replace(currency="JPY")
         one = Subject(buyer("ann", 0, revenue="1200", currency="JPY"), "", NONE)
-        (told,) = insights.write([one], Live(), None, UTC, NOW_S, yen)
+        (told,) = write([one], Live(), None, UTC, NOW_S, yen)
         assert str(told.historic_clv) == "1200"
         assert told.through_event_id is None
 

@@ -1,0 +1,73 @@
+"""The part of an insight that forecasts: orders, spend, churn, the next order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+from integrations.insight import NextOrderWindow
+from models.forecast.forecast import Forecasts, predict
+from models.history import Histories
+from worker.insights.figures import NO_MODEL, NO_ORDER, major, to_date
+from worker.live import Live
+
+#: Forecasts of a shop with fewer repeat buyers lean on the prior; with fewer than the second, some.
+_PRIOR_BELOW: Final = 30
+_LOW_BELOW: Final = 100
+_NO_MONEY: Final = "too few paid orders in the shop's reporting currency"
+
+
+def add_forecasts(
+    parts: Sequence[dict[str, Any]], live: Live, past: Histories, today: int, currency: str
+) -> None:
+    """What the customer is likely to do; reads `historic_clv` of the part."""
+    if live.forecasts is None:
+        for part in parts:
+            part["abstained"]["forecasts"] = NO_MODEL
+        return
+    forecasts = predict(live.forecasts, past, today)
+    buyers = live.forecasts.repeat_buyers
+    grade = "prior" if buyers < _PRIOR_BELOW else "low" if buyers < _LOW_BELOW else "normal"
+    for i, part in enumerate(parts):
+        if not forecasts.known[i]:
+            part["abstained"]["forecasts"] = NO_ORDER
+            continue
+        part["forecast_reliability"] = grade
+        part.update(_forecast(forecasts, i))
+        if forecasts.clv_known[i]:
+            part["currency"] = currency
+            historic = part["historic_clv"] or Decimal(0)
+            part.update(_money_forecast(forecasts, i, currency, historic))
+        else:
+            part["abstained"]["clv_12m"] = part["abstained"]["expected_spend_90d"] = _NO_MONEY
+
+
+def _forecast(forecasts: Forecasts, i: int) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "p_alive": round(float(forecasts.p_alive[i]), 4),
+        "purchase_probability_30d": round(float(forecasts.probability_30d[i]), 4),
+        "purchase_probability_90d": round(float(forecasts.probability_90d[i]), 4),
+        "churn_probability": round(float(forecasts.churn_probability[i]), 4),
+        "expected_orders_90d": round(float(forecasts.expected_orders_90d[i]), 4),
+        "predicted_number_of_orders": round(float(forecasts.expected_orders_365d[i]), 4),
+    }
+    if forecasts.next_known[i]:
+        days = (forecasts.next_day_p10[i], forecasts.next_day_p50[i], forecasts.next_day_p90[i])
+        p10, p50, p90 = (to_date(int(day)) for day in days)
+        fields["next_order_window"] = NextOrderWindow(p10=p10, p50=p50, p90=p90)
+        if (p90 - p10).days <= 30:  # a single date only where it means something
+            fields["expected_date_of_next_order"] = p50
+    return fields
+
+
+def _money_forecast(
+    forecasts: Forecasts, i: int, currency: str, historic: Decimal
+) -> dict[str, Any]:
+    clv = major(float(forecasts.clv_365d_minor[i]), currency)
+    return {
+        "expected_spend_90d": major(float(forecasts.expected_spend_90d_minor[i]), currency),
+        "clv_12m": clv,
+        "predicted_clv": clv,
+        "total_clv": historic + clv,
+    }
