@@ -1,0 +1,190 @@
+"""The file of destinations: what it may say, and what is told about a mistake."""
+
+import pytest
+
+from integrations.destinations import DestinationsError, load_destinations
+
+GOOD = """
+[destinations.hubspot]
+adapter = "hubspot"
+options = { token = { env = "HUBSPOT_TOKEN" }, version = "v3" }
+coalesce_s = 10
+coalesce_max_s = 60
+requests_per = [{ requests = 190, window_s = 10 }]
+
+[[destinations.hubspot.fields]]
+source = "segment.name"
+target = "reflex_segment"
+
+[[destinations.hubspot.fields]]
+source = "p_alive"
+target = "reflex_p_alive"
+round = 2
+dead_band = 0.02
+only_if = { forecast_reliability = ["normal", "low"] }
+
+[destinations.hook]
+adapter = "standard_webhook"
+options.secret = [{ file = "new" }, { file = "old" }]
+"""
+ENVIRON = {"HUBSPOT_TOKEN": "pat-123"}
+
+
+@pytest.fixture
+def write(tmp_path):
+    (tmp_path / "new").write_text("whsec_new\n")
+    (tmp_path / "old").write_text("whsec_old")
+
+    def written(text, name="destinations.toml"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return written
+
+
+def test_a_file_says_where_to_which_fields_how_fast(write):
+    hubspot, hook = load_destinations(write(GOOD), ENVIRON)
+    assert (hubspot.name, hubspot.adapter, hubspot.key) == ("hubspot", "hubspot", "customer_id")
+    assert hubspot.options == {"version": "v3"}
+    assert [one.get_secret_value() for one in hubspot.secrets["token"]] == ["pat-123"]
+    assert (hubspot.requests_per[0].requests, hubspot.requests_per[0].window_s) == (190, 10.0)
+    assert [rule.type for rule in hubspot.fields] == ["text", "number"]
+    assert hook.fields == ()
+    assert [one.get_secret_value() for one in hook.secrets["secret"]] == ["whsec_new", "whsec_old"]
+    assert "pat-123" not in repr(hubspot)
+    assert "whsec_new" not in repr(hook)
+
+
+def test_yaml_says_the_same(write):
+    text = """
+destinations:
+  hubspot:
+    adapter: hubspot
+    options: {token: {env: HUBSPOT_TOKEN}}
+    fields:
+      - {source: p_alive, target: reflex_p_alive, round: 2}
+"""
+    (hubspot,) = load_destinations(write(text, "d.yaml"), ENVIRON)
+    assert hubspot.fields[0].round == 2
+
+
+@pytest.mark.parametrize(
+    ("find", "put", "line"),
+    [
+        (
+            '"segment.name"',
+            '"segmnt.name"',
+            (
+                "hubspot: fields, number 1 (reflex_segment): an insight"
+                " has no 'segmnt.name'; did you mean 'segment.name'?"
+            ),
+        ),
+        (
+            "round = 2",
+            "rounding = 2",
+            (
+                "hubspot: fields, number 2 (reflex_p_alive), rounding:"
+                " no such key; did you mean round?"
+            ),
+        ),
+        (
+            "round = 2",
+            'round = "two"',
+            (
+                "hubspot: fields, number 2 (reflex_p_alive), round: should be"
+                " a valid integer, unable to parse string as an integer"
+            ),
+        ),
+        (
+            '"reflex_p_alive"',
+            '"reflex_segment"',
+            ("hubspot: more than one field has the target reflex_segment"),
+        ),
+        (
+            "coalesce_s = 10",
+            "coalesce = 10",
+            ("hubspot: coalesce: no such key; did you mean coalesce_s?"),
+        ),
+        (
+            "coalesce_max_s = 60",
+            "coalesce_max_s = 1",
+            ("hubspot: coalesce_max_s should not be less than coalesce_s"),
+        ),
+        (
+            "window_s = 10",
+            "window_s = 0",
+            ("hubspot: requests_per, number 1, window_s: should be greater than 0"),
+        ),
+        (
+            "HUBSPOT_TOKEN",
+            "NO_TOKEN",
+            ("hubspot: options.token: the environment variable NO_TOKEN is not set"),
+        ),
+        (
+            '"old"',
+            '"gone"',
+            ("hook: options.secret: the file FOLDER/gone can't be read: FileNotFoundError"),
+        ),
+        (
+            "[destinations.hook]",
+            "[destinations.Hook]",
+            ("Hook: name: String should match pattern '^[a-z][a-z0-9_-]{0,31}$'"),
+        ),
+        ('adapter = "hubspot"', "", "hubspot: adapter: Field required"),
+        (
+            'adapter = "hubspot"',
+            'adapter = "hubspot"\nkey = "buy_again.item_id"',
+            ("hubspot: key: 'buy_again.item_id' is a list"),
+        ),
+        (
+            'adapter = "hubspot"',
+            'adapter = "hubspot"\nsecrets = {}',
+            ("hubspot: name and secrets are not keys of a destination"),
+        ),
+    ],
+)
+def test_a_mistake_is_told_by_file_table_and_field(write, tmp_path, find, put, line):
+    assert find in GOOD
+    path = write(GOOD.replace(find, put))
+    with pytest.raises(DestinationsError) as caught:
+        load_destinations(path, ENVIRON)
+    expected = f"{path}: destinations.{line}".replace("FOLDER", str(tmp_path))
+    assert expected in caught.value.problems
+    assert "pat-123" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("d.toml", "[destinations", "is not TOML (at "),
+        ("d.toml", "", "should hold tables [destinations.NAME]"),
+        ("d.toml", "x = 1", "should hold tables [destinations.NAME], not x"),
+        ("d.toml", "destinations = 3", "should hold tables [destinations.NAME]"),
+        ("d.toml", "[destinations]\na = 3", "destinations.a: should be a table"),
+        ("d.toml", "[destinations.a]\nadapter = 'x'\nfields = 3", "destinations.a: fields: should"),
+        ("d.toml", "[destinations.a]\nadapter = 'x'\nfields = [3]", "a: fields, number 1: "),
+        ("d.toml", "[destinations.a]\nadapter = 'x'\noptions = 3", "destinations.a: options: "),
+        ("d.yaml", "a: [", "is not YAML (at line 1, column 5)"),
+        ("d.yaml", "- 1", "should hold tables [destinations.NAME]"),
+    ],
+)
+def test_a_file_that_is_no_such_file_is_refused(write, name, text, words):
+    with pytest.raises(DestinationsError) as caught:
+        load_destinations(write(text, name), {})
+    assert words in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path):
+    with pytest.raises(DestinationsError, match="there is no such file"):
+        load_destinations(tmp_path / "none.toml", {})
+    (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(DestinationsError, match="can't be read: UnicodeDecodeError"):
+        load_destinations(tmp_path / "bad.toml", {})
+
+
+def test_every_mistake_is_told_at_once(write):
+    path = write(GOOD.replace("round = 2", "rounding = 2").replace('"old"', '"gone"'))
+    with pytest.raises(DestinationsError) as caught:
+        load_destinations(path, {})
+    assert len(caught.value.problems) == 3
