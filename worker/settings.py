@@ -146,6 +146,9 @@ class Settings(BaseSettings):
     retrain_interval_s: int = Field(28 * DAY_S, ge=60, description="Seconds between two trainings.")
 
     # delivery
+    destinations_file: FilePath | None = Field(
+        None, description="TOML or YAML file of destinations; see docs/destinations.md."
+    )
     webhook_url: HttpUrl | None = Field(
         None, description="Endpoint that insights are sent to; not set: nothing is sent."
     )

@@ -76,81 +76,63 @@ destinations:
             '"segment.name"',
             '"segmnt.name"',
             (
-                "hubspot: fields, number 1 (reflex_segment): an insight"
-                " has no 'segmnt.name'; did you mean 'segment.name'?"
+                "fields, number 1 (reflex_segment): an insight has no 'segmnt.name'; did you mean"
+                " 'segment.name'?"
             ),
         ),
         (
             "round = 2",
             "rounding = 2",
-            (
-                "hubspot: fields, number 2 (reflex_p_alive), rounding:"
-                " no such key; did you mean round?"
-            ),
+            "fields, number 2 (reflex_p_alive), rounding: no such key; did you mean round?",
         ),
         (
             "round = 2",
             'round = "two"',
             (
-                "hubspot: fields, number 2 (reflex_p_alive), round: should be"
-                " a valid integer, unable to parse string as an integer"
+                "fields, number 2 (reflex_p_alive), round: should be a valid integer, unable to parse"
+                " string as an integer"
             ),
         ),
         (
             '"reflex_p_alive"',
             '"reflex_segment"',
-            ("hubspot: more than one field has the target reflex_segment"),
+            "more than one field has the target reflex_segment",
         ),
-        (
-            "coalesce_s = 10",
-            "coalesce = 10",
-            ("hubspot: coalesce: no such key; did you mean coalesce_s?"),
-        ),
+        ("coalesce_s = 10", "coalesce = 10", "coalesce: no such key; did you mean coalesce_s?"),
         (
             "coalesce_max_s = 60",
             "coalesce_max_s = 1",
-            ("hubspot: coalesce_max_s should not be less than coalesce_s"),
+            "coalesce_max_s should not be less than coalesce_s",
         ),
         (
             "window_s = 10",
             "window_s = 0",
-            ("hubspot: requests_per, number 1, window_s: should be greater than 0"),
+            "requests_per, number 1, window_s: should be greater than 0",
         ),
         (
             "HUBSPOT_TOKEN",
             "NO_TOKEN",
-            ("hubspot: options.token: the environment variable NO_TOKEN is not set"),
+            "options.token: the environment variable NO_TOKEN is not set",
         ),
-        (
-            '"old"',
-            '"gone"',
-            ("hook: options.secret: the file FOLDER/gone can't be read: FileNotFoundError"),
-        ),
-        (
-            "[destinations.hook]",
-            "[destinations.Hook]",
-            ("Hook: name: String should match pattern '^[a-z][a-z0-9_-]{0,31}$'"),
-        ),
-        ('adapter = "hubspot"', "", "hubspot: adapter: Field required"),
+        ('adapter = "hubspot"', "", "adapter: Field required"),
         (
             'adapter = "hubspot"',
             'adapter = "hubspot"\nkey = "buy_again.item_id"',
-            ("hubspot: key: 'buy_again.item_id' is a list"),
+            "key: 'buy_again.item_id' is a list",
         ),
         (
             'adapter = "hubspot"',
             'adapter = "hubspot"\nsecrets = {}',
-            ("hubspot: name and secrets are not keys of a destination"),
+            "name and secrets are not keys of a destination",
         ),
     ],
 )
-def test_a_mistake_is_told_by_file_table_and_field(write, tmp_path, find, put, line):
+def test_a_mistake_is_told_by_file_table_and_field(write, find, put, line):
     assert find in GOOD
     path = write(GOOD.replace(find, put))
     with pytest.raises(DestinationsError) as caught:
         load_destinations(path, ENVIRON)
-    expected = f"{path}: destinations.{line}".replace("FOLDER", str(tmp_path))
-    assert expected in caught.value.problems
+    assert f"{path}: destinations.hubspot: {line}" in caught.value.problems
     assert "pat-123" not in str(caught.value)
 
 
@@ -165,6 +147,12 @@ def test_a_mistake_is_told_by_file_table_and_field(write, tmp_path, find, put, l
         ("d.toml", "[destinations.a]\nadapter = 'x'\nfields = 3", "destinations.a: fields: should"),
         ("d.toml", "[destinations.a]\nadapter = 'x'\nfields = [3]", "a: fields, number 1: "),
         ("d.toml", "[destinations.a]\nadapter = 'x'\noptions = 3", "destinations.a: options: "),
+        ("d.toml", "[destinations.Hook]\nadapter = 'x'", "Hook: name: String should match pattern"),
+        (
+            "d.toml",
+            "[destinations.a]\nadapter = 'x'\noptions.secret = { file = 'gone' }",
+            "gone can't be read: FileNotFoundError",
+        ),
         ("d.yaml", "a: [", "is not YAML (at line 1, column 5)"),
         ("d.yaml", "- 1", "should hold tables [destinations.NAME]"),
     ],

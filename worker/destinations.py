@@ -1,0 +1,55 @@
+"""All destinations of an installation: those of the file, and the one that the settings name."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from dotenv import dotenv_values
+
+from integrations.destinations import Destination, DestinationsError, load_destinations
+from worker.settings import Settings
+from worker.settings_sources import ENV_FILE, variable
+
+WEBHOOK: Final = "webhook"
+"""Name of the destination that CRM_REFLEX_WEBHOOK_URL makes."""
+
+
+def configured(settings: Settings) -> tuple[Destination, ...]:
+    """The webhook of the settings, then the file's destinations; no name twice.
+
+    Secrets that the file refers to as variables come from the environment, then from `.env`.
+    Raises  DestinationsError
+    """
+    webhook = _webhook(settings)
+    if settings.destinations_file is None:
+        return webhook
+    dotenv = {name: value for name, value in dotenv_values(ENV_FILE).items() if value}
+    loaded = load_destinations(settings.destinations_file, {**dotenv, **os.environ})
+    if webhook and any(one.name == WEBHOOK for one in loaded):
+        raise DestinationsError(
+            [
+                f"{settings.destinations_file}: destinations.{WEBHOOK}: this name is taken by"
+                f" {variable('webhook_url')}: rename it, or unset the variable"
+            ]
+        )
+    return webhook + loaded
+
+
+def _webhook(settings: Settings) -> tuple[Destination, ...]:
+    if settings.webhook_url is None or settings.webhook_secret is None:
+        return ()
+    return (
+        Destination(
+            name=WEBHOOK,
+            adapter="standard_webhook",
+            options={"url": str(settings.webhook_url)},
+            secrets={"secrets": (settings.webhook_secret,)},
+            coalesce_s=settings.coalesce_s,
+            coalesce_max_s=max(settings.coalesce_s, 300.0),
+            reserve=0.0,
+            concurrency=settings.webhook_concurrency,
+            timeout_s=settings.webhook_timeout_s,
+            allow_private=settings.webhook_allow_private,
+        ),
+    )
