@@ -11,8 +11,14 @@ from redis.connection import UnixDomainSocketConnection
 from redis.exceptions import ResponseError
 
 from integrations.facts import EventFact, Reading, Rejected, customer_of, read_events
-from integrations.outbound.contract import HttpCall, Outcome, Verdict
-from integrations.outbound.http import Response
+from integrations.outbound.contract import (
+    Capabilities,
+    HttpCall,
+    Matching,
+    Outcome,
+    Response,
+    Verdict,
+)
 from tests.servers import eventually
 from worker import batch as batches
 from worker.batch import Rules
@@ -432,18 +438,19 @@ class FakeCrm:
     rows    the last row of each customer
     """
 
-    name, max_rows = "crm", 1
+    name = "crm"
+    capabilities = Capabilities(1, 1_000_000, Matching.ALL_OR_NOTHING)
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict]] = []
         self.rows: dict[str, dict] = {}
 
-    def encode(self, rows, *, delivery_id, at_s):
-        (body,) = rows
-        return HttpCall(self.name, "POST", "", {"id": delivery_id}, body)
+    def encode(self, rows, *, credentials, at_s):
+        (row,) = rows
+        return HttpCall(self.name, "POST", "", {"id": row.delivery_id}, row.body)
 
-    def classify(self, status, headers, body, /, *, rows, at_s):
-        return (Outcome(Verdict.OK),) * rows
+    def classify(self, rows, response, *, at_s):
+        return (Outcome(Verdict.OK),) * len(rows)
 
     def send(self, call):
         row = json.loads(call.body)

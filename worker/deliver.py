@@ -8,9 +8,17 @@ from random import Random
 from typing import Final, NamedTuple, Protocol
 
 from integrations.outbound import registry
-from integrations.outbound.contract import Adapter, HttpCall, Outcome, Verdict
+from integrations.outbound.contract import (
+    Adapter,
+    Credentials,
+    HttpCall,
+    Outcome,
+    Response,
+    Row,
+    Verdict,
+)
 from integrations.outbound.errors import ForbiddenTargetError, TransportError
-from integrations.outbound.http import HttpSender, Response
+from integrations.outbound.http import HttpSender
 from integrations.outbound.schedule import delay_s
 from worker.clock import Clock
 from worker.settings import Settings
@@ -145,16 +153,16 @@ class Deliver:
         if (self._clock.monotonic() - started_at) * 1000 > self._store.lease_ms / 2:
             return Sent(Outcome(Verdict.THROTTLED, "lease", retry_after_s=0.0), "waited too long")
         at_s = self._clock.now_s()
-        call = endpoint.adapter.encode([claim.body], delivery_id=claim.delivery_id, at_s=at_s)
+        customer = claimed.row.customer_id
+        row = Row(customer, customer, {}, claim.version, claim.delivery_id, claim.body)
+        call = endpoint.adapter.encode([row], credentials=Credentials(), at_s=at_s)
         try:
             answer = endpoint.transport.send(call)
         except ForbiddenTargetError as error:
             return Sent(Outcome(Verdict.PERMANENT, "forbidden"), str(error))
         except TransportError as error:
             return Sent(Outcome(Verdict.RETRY, "transport"), f"{type(error).__name__}: {error}")
-        (outcome,) = endpoint.adapter.classify(
-            answer.status, answer.headers, answer.body, rows=1, at_s=self._clock.now_s()
-        )
+        (outcome,) = endpoint.adapter.classify([row], answer, at_s=self._clock.now_s())
         return Sent(outcome, outcome.detail or outcome.code)
 
     def _settle_finished(self, wait_s: float) -> int:
@@ -221,8 +229,8 @@ def endpoint_of(settings: Settings) -> Endpoint | None:
         return None
     adapter = registry.build(
         "standard_webhook",
-        str(settings.webhook_url),
-        [settings.webhook_secret.get_secret_value()],
+        {"url": str(settings.webhook_url)},
+        {"secrets": [settings.webhook_secret]},
     )
     host = settings.webhook_url.host
     trusted = frozenset({host}) if settings.webhook_allow_private and host else frozenset()

@@ -1,37 +1,87 @@
-"""The contract of an adapter: pure functions around one HTTP call.
+"""The contract of an adapter: what it is given, what it says, what it can do. Values only.
 
-An adapter turns rows into a call and an answer into one outcome per row. It does no I/O and
+An adapter turns rows into one call, and the answer into one outcome per row. It does no I/O and
 reads no clock; transport, limits, retries and the outbox live outside. Exceptions are for
-transport alone.
+transport alone. What only some vendors need is in `integrations.outbound.abilities`; what a bare
+status means in `integrations.outbound.status`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Final, NamedTuple, Protocol, runtime_checkable
 
-from integrations.outbound.retry_after import retry_after_s
+from pydantic import JsonValue
+
+MAX_ANSWER: Final = 65_536
+"""Bytes of an answer that are read where the call asks for no more."""
 
 
 class Verdict(StrEnum):
     """What to do with a row now."""
 
-    OK = "ok"  # done
+    OK = "ok"  # the destination has it
+    ACCEPTED = "accepted"  # it will work on it: ask about the job (`Polling`) what became of it
     RETRY = "retry"  # try again on the schedule
     THROTTLED = "throttled"  # the destination is busy: wait, no attempt is used up
     PERMANENT = "permanent"  # dead letter: a human must look
-    AUTH = "auth"  # pause the destination: its credentials are refused
+    AUTH = "auth"  # renew the token once, then pause: credentials or configuration are refused
+    SPLIT = "split"  # something in the call is refused as a whole: send halves of it
     GONE = "gone"  # disable the destination: the receiver wants no more
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The verdict on one row; code and detail are for people and never hold a secret."""
+    """The verdict on one row; code and detail are for people and never hold a secret.
+
+    retry_after_s  the destination wants so long a rest, also where the verdict is ok
+    vendor_id      the vendor's own id of the record, where the answer tells it
+    job            what `Polling` is asked about; given exactly where the verdict is accepted
+    """
 
     verdict: Verdict
     code: str = ""
     detail: str = ""
     retry_after_s: float | None = None
+    vendor_id: str | None = None
+    job: str | None = None
+
+
+class Row(NamedTuple):
+    """What one call carries of one customer: a changed state, or one event of a stream.
+
+    key              value of the field by which the vendor matches (external id, email ...)
+    fields           target field -> value, only what changed; None clears the field
+    insight_version  grows with every change of the customer's insight
+    delivery_id      the same on every attempt with the same content
+    body             JSON of the whole insight, or of the event; goes out unchanged
+    event            name of the event in a stream ("customer.segment.changed"), "" of a state
+    occurred_s       Unix seconds of the event; 0 of a state
+    vendor_id        the vendor's id of the record: None not known, "" known to be absent
+    """
+
+    customer_id: str
+    key: str
+    fields: Mapping[str, JsonValue]
+    insight_version: int
+    delivery_id: str
+    body: bytes = b""
+    event: str = ""
+    occurred_s: int = 0
+    vendor_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a token answer gave; empty for adapters whose secrets are part of their options.
+
+    base_url      the address that the token is for, where the vendor assigns one
+    expires_at_s  Unix seconds; None: valid until it is refused
+    """
+
+    token: str = field(default="", repr=False)
+    base_url: str = ""
+    expires_at_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,52 +93,86 @@ class HttpCall:
     url: str = field(repr=False)  # some receivers put their secret into the path
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    max_answer: int = MAX_ANSWER
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the receiver answered; header names in lower case, the body raw and cut at a limit."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    truncated: bool = False
+
+
+class Limit(NamedTuple):
+    """At most so many requests in any window of so many seconds."""
+
+    requests: int
+    window_s: float
+
+
+class Matching(StrEnum):
+    """How an answer names the rows that it speaks of."""
+
+    POSITION = "position"  # the n-th result is of the n-th row
+    KEY = "key"  # each result carries the key or trace id of its row
+    ALL_OR_NOTHING = "all_or_nothing"  # the status speaks of the whole call
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a destination takes; the engine fills calls by it. Keys are unique within a call.
+
+    max_rows     rows of one call
+    max_bytes    bytes of one body
+    limits       windows of the vendor, all of which hold at once
+    concurrency  calls under way at once
+    is_job       2xx means accepted: `Polling` tells what became of the rows
+    clears       a field can be cleared; where not, a None is left out of the call
+    is_stream    takes events: order per customer, nothing is coalesced
+    is_digest    one message over many customers: let rows gather until the limit lets one pass
+    """
+
+    max_rows: int
+    max_bytes: int
+    matching: Matching
+    limits: tuple[Limit, ...] = ()
+    concurrency: int = 4
+    is_job: bool = False
+    clears: bool = True
+    is_stream: bool = False
+    is_digest: bool = False
 
 
 @runtime_checkable
 class Adapter(Protocol):
-    """One kind of destination."""
+    """One kind of destination, built from its options."""
 
     name: ClassVar[str]
-    max_rows: ClassVar[int]
-    """Rows that one call may carry, >= 1."""
 
-    def encode(self, rows: Sequence[bytes], *, delivery_id: str, at_s: int) -> HttpCall:
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it takes; the same at every look."""
+        ...
+
+    def encode(self, rows: Sequence[Row], *, credentials: Credentials, at_s: int) -> HttpCall:
         """Build the call: pure, so that equal arguments give equal bytes.
 
-        rows         1 to max_rows insights as `integrations.encoding.insight_payload` wrote them
-        delivery_id  the same on every attempt with the same rows
-        at_s         Unix seconds of this attempt; must not change the body
+        rows         1 to max_rows, no key twice
+        credentials  of the last token answer; adapters without `Authorizing` ignore it
+        at_s         Unix seconds of this attempt; must not change what is said of a row
         """
         ...
 
     def classify(
-        self, status: int, headers: Mapping[str, str], body: bytes, /, *, rows: int, at_s: int
+        self, rows: Sequence[Row], response: Response, *, at_s: int
     ) -> tuple[Outcome, ...]:
         """One outcome per row, in their order: a row that the answer does not name is never ok.
 
-        headers  names in lower case
-        at_s     Unix seconds of the answer
+        rows  as given to `encode`
+        at_s  Unix seconds of the answer
+        Raises  nothing, whatever the answer is
         """
         ...
-
-
-def outcome_of_status(status: int, headers: Mapping[str, str], *, at_s: int) -> Outcome:
-    """What a status means where the vendor's own words say nothing more.
-
-    2xx ok; 408, 425, 5xx retry; 429, and 503 with Retry-After, throttled; 401, 403 auth;
-    410 gone; redirects, other 4xx and anything else permanent.
-    """
-    code = f"http_{status}"
-    wait_s = retry_after_s(headers, at_s=at_s)
-    if 200 <= status < 300:
-        return Outcome(Verdict.OK, code)
-    if status == 429 or (status == 503 and wait_s is not None):
-        return Outcome(Verdict.THROTTLED, code, retry_after_s=wait_s)
-    if status in {401, 403}:
-        return Outcome(Verdict.AUTH, code)
-    if status == 410:
-        return Outcome(Verdict.GONE, code)
-    if status in {408, 425} or 500 <= status < 600:
-        return Outcome(Verdict.RETRY, code)
-    return Outcome(Verdict.PERMANENT, code)

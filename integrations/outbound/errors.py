@@ -7,7 +7,10 @@ DeliveryError
   SignatureError         a webhook's headers do not prove who sent it, and when
   SecretError            a signing secret is not `whsec_` and base64 of 24 to 64 bytes
   UnknownAdapterError    no adapter is registered under the name
+  OptionsError           an adapter's options are wrong; `problems` has a line for each mistake
 """
+
+from collections.abc import Iterable
 
 
 class DeliveryError(Exception):
@@ -40,3 +43,11 @@ class SecretError(DeliveryError):
 
 class UnknownAdapterError(DeliveryError):
     """A name that is not in the registry."""
+
+
+class OptionsError(DeliveryError):
+    """Options that can't work: `problems` names options and rules, never a value."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(self.problems))

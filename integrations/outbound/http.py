@@ -4,8 +4,6 @@ The transport adapters of requests are used without its Session, so there are no
 cookies, proxies or netrc, whatever the environment says.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -16,23 +14,12 @@ from requests_hardened.ip_filter import InvalidIPAddress
 from requests_hardened.ip_filter_adapter import IPFilterAdapter
 from urllib3.exceptions import HTTPError
 
-from integrations.outbound.contract import HttpCall
+from integrations.outbound.contract import HttpCall, Response
 from integrations.outbound.deadline import Deadline, WatchedHTTPPool, WatchedHTTPSPool
 from integrations.outbound.errors import DeadlineError, ForbiddenTargetError, TransportError
 
-MAX_BODY: Final = 65_536
 USER_AGENT: Final = "crm-reflex"
 _POOLS: Final = {"http": WatchedHTTPPool, "https": WatchedHTTPSPool}
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """What the receiver answered; header names in lower case, the body at most 64 KiB, raw."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-    truncated: bool = False
 
 
 class _Guarded(IPFilterAdapter):  # type: ignore[misc]  # it ships no types
@@ -88,7 +75,7 @@ class HttpSender:
                 answer = adapter.send(
                     request, stream=True, timeout=self._timeout, verify=self._verify, proxies={}
                 )
-                response = _read(answer)
+                response = _read(answer, call.max_answer)
             except InvalidIPAddress:
                 raise ForbiddenTargetError("the host resolves to a private address") from None
             except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as e:
@@ -132,13 +119,13 @@ def _prepared(call: HttpCall) -> requests.PreparedRequest:
     return request
 
 
-def _read(answer: requests.Response) -> Response:
-    """The answer with at most MAX_BODY bytes of body, not decompressed."""
+def _read(answer: requests.Response, most: int) -> Response:
+    """The answer with at most so many bytes of body, not decompressed."""
     body: bytes = b""
     truncated = True
     try:
-        while len(body) <= MAX_BODY:
-            more = answer.raw.read(MAX_BODY + 1 - len(body), decode_content=False)
+        while len(body) <= most:
+            more = answer.raw.read(most + 1 - len(body), decode_content=False)
             if not more:  # only the read at the end tells whether bytes that were promised lack
                 truncated = False
                 break
@@ -149,4 +136,4 @@ def _read(answer: requests.Response) -> Response:
         else:
             answer.raw.release_conn()
     headers = {name.lower(): value for name, value in answer.headers.items()}
-    return Response(answer.status_code, headers, body[:MAX_BODY], truncated)
+    return Response(answer.status_code, headers, body[:most], truncated)

@@ -1,24 +1,76 @@
-"""Adapters by name: one line here puts a destination under the shared contract tests."""
+"""Adapters by name: one line here puts a destination under the shared contract tests.
 
-from collections.abc import Callable, Sequence
-from typing import Final
+Other packages add theirs by an entry point of the group `crm_reflex.adapters`, whose name is the
+adapter's and whose value is its class. An adapter is imported when it is first asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar, Final, Protocol, Self, cast
+
+from pydantic import SecretStr
 
 from integrations.outbound.contract import Adapter
 from integrations.outbound.errors import UnknownAdapterError
-from integrations.outbound.standard_webhook import StandardWebhook
+from integrations.outbound.options import AdapterOptions, read_options
 
-Builder = Callable[[str, Sequence[str]], Adapter]
-"""(url, secrets) -> adapter; raises SecretError."""
+GROUP: Final = "crm_reflex.adapters"
 
-ADAPTERS: Final[dict[str, Builder]] = {
-    StandardWebhook.name: StandardWebhook.build,
+ADAPTERS: Final[Mapping[str, str]] = {
+    "standard_webhook": "integrations.outbound.standard_webhook:StandardWebhook",
 }
+"""Ours: name -> where its class is."""
 
 
-def build(name: str, url: str, secrets: Sequence[str]) -> Adapter:
-    """The adapter of one destination; raise UnknownAdapterError, SecretError."""
+class Buildable(Adapter, Protocol):
+    """A class of adapters."""
+
+    Options: ClassVar[type[AdapterOptions]]
+
+    @classmethod
+    def build(cls, options: Any) -> Self:
+        """The adapter of a destination with these options, an instance of `Options`."""
+        ...
+
+
+def names() -> tuple[str, ...]:
+    """Every adapter that can be built here: ours first, then those of other packages."""
+    return tuple(_found())
+
+
+def adapter_class(name: str) -> type[Buildable]:
+    """The class of an adapter; raise UnknownAdapterError."""
     try:
-        builder = ADAPTERS[name]
+        place = _found()[name]
     except KeyError:
-        raise UnknownAdapterError(f"no adapter {name!r}; known: {', '.join(ADAPTERS)}") from None
-    return builder(url, secrets)
+        raise UnknownAdapterError(f"no adapter {name!r}; known: {', '.join(names())}") from None
+    try:
+        return cast("type[Buildable]", place.load())
+    except (ImportError, AttributeError) as error:
+        raise UnknownAdapterError(
+            f"adapter {name!r} can't be loaded from {place.value}: {type(error).__name__}"
+        ) from None
+
+
+def build(
+    name: str,
+    options: Mapping[str, Any],
+    secrets: Mapping[str, Sequence[SecretStr]] | None = None,
+) -> Adapter:
+    """The adapter of one destination.
+
+    options  without secrets
+    secrets  option -> values, the newest first
+    Raises   UnknownAdapterError, OptionsError
+    """
+    kind = adapter_class(name)
+    return kind.build(read_options(kind.Options, options, secrets or {}))
+
+
+@cache
+def _found() -> Mapping[str, EntryPoint]:
+    """Ours win over others of the same name."""
+    others = {point.name: point for point in entry_points(group=GROUP)}
+    ours = {name: EntryPoint(name, place, GROUP) for name, place in ADAPTERS.items()}
+    return ours | {name: point for name, point in others.items() if name not in ours}

@@ -6,9 +6,10 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
+from pydantic import SecretStr
 
 from integrations.encoding import insight_payload
-from integrations.outbound.contract import Adapter, Outcome, Verdict
+from integrations.outbound.contract import Adapter, Credentials, Outcome, Response, Row, Verdict
 from integrations.outbound.registry import ADAPTERS, build
 from integrations.schemas import CustomerInsight
 
@@ -39,7 +40,7 @@ MEANING = {
 
 
 def insight(customer_id):
-    return insight_payload(
+    body = insight_payload(
         CustomerInsight(
             customer_id=customer_id,
             insight_version=7,
@@ -51,32 +52,31 @@ def insight(customer_id):
             historic_number_of_orders=4,
         )
     )
+    return Row(customer_id, customer_id, {}, 7, "msg_1", body)
 
 
 @pytest.fixture(params=sorted(ADAPTERS))
 def adapter(request, crm):
-    return build(request.param, crm.url, SECRETS)
+    return build(request.param, {"url": crm.url}, {"secrets": [*map(SecretStr, SECRETS)]})
 
 
 def exchange(adapter, sender, rows, *, at_s=1_800_000_000):
-    response = sender.send(adapter.encode(rows, delivery_id="msg_1", at_s=at_s))
-    return adapter.classify(
-        response.status, response.headers, response.body, rows=len(rows), at_s=at_s
-    )
+    response = sender.send(adapter.encode(rows, credentials=Credentials(), at_s=at_s))
+    return adapter.classify(rows, response, at_s=at_s)
 
 
 class TestAdapterContract:
     def test_it_is_an_adapter_under_its_own_name(self, adapter):
         assert isinstance(adapter, Adapter)
         assert adapter.name in ADAPTERS
-        assert adapter.max_rows >= 1
+        assert adapter.capabilities.max_rows >= 1
 
     @pytest.mark.parametrize("status", MEANING)
     def test_every_row_of_a_full_call_gets_the_verdict_of_the_status(
         self, adapter, sender, crm, status
     ):
         crm.will_answer(status)
-        rows = [insight(f"c{n}") for n in range(adapter.max_rows)]
+        rows = [insight(f"c{n}") for n in range(adapter.capabilities.max_rows)]
         outcomes = exchange(adapter, sender, rows)
         assert [outcome.verdict for outcome in outcomes] == [MEANING[status]] * len(rows)
         assert all(isinstance(outcome, Outcome) for outcome in outcomes)
@@ -120,12 +120,13 @@ class TestAdapterContract:
         assert [request.path for request in crm.received] == ["/hook"]
 
     def test_no_repr_shows_a_secret_or_a_customer(self, adapter):
-        call = adapter.encode([insight("c1-secret-customer")], delivery_id="msg_1", at_s=1)
+        call = adapter.encode([insight("c1-secret")], credentials=Credentials(), at_s=1)
         shown = f"{adapter!r} {call!r}"
-        assert not [text for text in [*KEY_TEXTS, "c1-secret-customer"] if text in shown]
+        assert not [text for text in [*KEY_TEXTS, "c1-secret"] if text in shown]
 
     @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"{", b"[]", b"null", b'{"results":[]}'])
     def test_no_body_makes_classify_raise_or_lose_a_row(self, adapter, body):
         for status in (200, 207, 400, 500):
-            outcomes = adapter.classify(status, {}, body, rows=adapter.max_rows, at_s=0)
-            assert len(outcomes) == adapter.max_rows
+            rows = [insight(f"c{n}") for n in range(adapter.capabilities.max_rows)]
+            outcomes = adapter.classify(rows, Response(status, {}, body), at_s=0)
+            assert len(outcomes) == len(rows)

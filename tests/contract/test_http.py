@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from integrations.outbound.contract import HttpCall
+from integrations.outbound.contract import MAX_ANSWER, HttpCall
 from integrations.outbound.errors import DeadlineError, ForbiddenTargetError, TransportError
-from integrations.outbound.http import MAX_BODY, HttpSender
+from integrations.outbound.http import HttpSender
 
 
 def call(url, method="POST", **headers):
@@ -53,7 +53,7 @@ def test_a_connection_is_used_again_but_not_after_an_unread_rest(crm, sender):
 def test_a_huge_body_is_cut_at_64_kib(crm, sender):
     crm.will_answer(200, body=b"x" * 5_000_000)
     response = sender.send(call(crm.url))
-    assert (len(response.body), response.truncated) == (MAX_BODY, True)
+    assert (len(response.body), response.truncated) == (MAX_ANSWER, True)
 
 
 def test_a_compressed_body_is_not_expanded(crm, sender):

@@ -11,14 +11,15 @@ import pytest
 import standardwebhooks
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from integrations.outbound import errors
-from integrations.outbound.contract import Verdict, outcome_of_status
-from integrations.outbound.errors import DeliveryError, SecretError, UnknownAdapterError
+from integrations.outbound.contract import Credentials, Response, Row, Verdict
+from integrations.outbound.errors import DeliveryError, OptionsError, UnknownAdapterError
 from integrations.outbound.registry import build
 from integrations.outbound.retry_after import retry_after_s
 from integrations.outbound.schedule import STEPS_S, delay_s
-from integrations.outbound.standard_webhook import StandardWebhook
+from integrations.outbound.status import outcome_of_status
 
 SECRET = "whsec_" + b64encode(b"k" * 32).decode()
 INSIGHT = b'{"customer_id":"c1","insight_version":7,"as_of":"2026-11-22T10:00:00Z","x":"\xc3\xa9"}'
@@ -99,20 +100,28 @@ class TestSchedule:
 class TestStatus:
     @pytest.mark.parametrize("status", range(100, 600))
     def test_only_2xx_is_success_and_every_status_has_a_verdict(self, status):
-        outcome = outcome_of_status(status, {}, at_s=0)
+        outcome = outcome_of_status(Response(status, {}, b""), at_s=0)
         assert (outcome.verdict is Verdict.OK) == (200 <= status < 300)
         assert outcome.code == f"http_{status}"
 
     def test_503_with_a_hint_is_throttling(self):
-        assert outcome_of_status(503, {}, at_s=0).verdict is Verdict.RETRY
-        outcome = outcome_of_status(503, {"retry-after": "3"}, at_s=0)
+        assert outcome_of_status(Response(503, {}, b""), at_s=0).verdict is Verdict.RETRY
+        outcome = outcome_of_status(Response(503, {"retry-after": "3"}, b""), at_s=0)
         assert (outcome.verdict, outcome.retry_after_s) == (Verdict.THROTTLED, 3.0)
+
+
+def webhook(**options):
+    secrets = {"secrets": [SecretStr(SECRET)]}
+    return build("standard_webhook", {"url": "https://example.com/hook", **options}, secrets)
+
+
+def row(body=INSIGHT, **more):
+    return Row("c1", "c1", {}, 7, "msg_1", body)._replace(**more)
 
 
 class TestStandardWebhook:
     def test_the_body_wraps_the_insight_byte_for_byte(self):
-        adapter = build("standard_webhook", "https://example.com/hook", [SECRET])
-        call = adapter.encode([INSIGHT], delivery_id="msg_1", at_s=1_795_341_600)
+        call = webhook().encode([row()], credentials=Credentials(), at_s=1_795_341_600)
         assert call.body == (
             b'{"type":"customer.insight.updated","timestamp":"2026-11-22T10:00:00Z","data":'
             + INSIGHT
@@ -125,17 +134,48 @@ class TestStandardWebhook:
         assert call.headers["webhook-signature"] == signature
         assert json.loads(call.body)["data"] == json.loads(INSIGHT)
 
-    def test_it_takes_one_row(self):
-        adapter = StandardWebhook.build("https://example.com/", [SECRET])
-        for rows in ([], [INSIGHT, INSIGHT]):
-            with pytest.raises(ValueError, match="unpack"):
-                adapter.encode(rows, delivery_id="m", at_s=0)
+    def test_an_event_goes_under_its_name_with_its_time(self):
+        adapter = webhook(send="events")
+        assert adapter.capabilities.is_stream
+        assert not webhook().capabilities.is_stream
+        event = row(b'{"to":3}', event="customer.segment.changed", occurred_s=1_795_341_600)
+        call = adapter.encode([event], credentials=Credentials(), at_s=1_795_400_000)
+        assert json.loads(call.body) == {
+            "type": "customer.segment.changed",
+            "timestamp": _at(1_795_341_600).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "data": {"to": 3},
+        }
 
-    def test_settings_are_checked_when_it_is_built(self):
-        with pytest.raises(SecretError):
-            build("standard_webhook", "https://example.com/", [])
+    def test_it_takes_one_row(self):
+        for rows in ([], [row(), row()]):
+            with pytest.raises(ValueError, match="unpack"):
+                webhook().encode(rows, credentials=Credentials(), at_s=0)
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("options", "secrets", "problem"),
+        [
+            ({}, {"secrets": [SECRET]}, "url: Field required"),
+            ({"url": "https://x.example/"}, {}, "secrets: Field required"),
+            ({"url": "https://x.example/"}, {"secrets": ["whsec_geheim"]}, "secrets: a signing"),
+            ({"url": "https://x.example/", "secrets": ["whsec_geheim"]}, {}, "by reference"),
+            ({}, {"url": ["geheim"], "secrets": [SECRET]}, "url: is no secret"),
+            ({"url": "https://x.example/", "sned": 1}, {"secrets": [SECRET]}, "sned: no such"),
+        ],
+    )
+    def test_a_mistake_is_told_by_option_and_rule_and_never_with_a_value(
+        self, options, secrets, problem
+    ):
+        given = {name: [SecretStr(one) for one in values] for name, values in secrets.items()}
+        with pytest.raises(OptionsError, match=problem) as caught:
+            build("standard_webhook", options, given)
+        assert "geheim" not in str(caught.value)
+        assert caught.value.problems
+
+    def test_an_unknown_adapter_is_told_with_the_known_ones(self):
         with pytest.raises(UnknownAdapterError, match="standard_webhook"):
-            build("hubspit", "https://example.com/", [SECRET])
+            build("hubspit", {"url": "https://example.com/"})
 
 
 def _at(at_s):

@@ -5,9 +5,8 @@ import time
 
 import pytest
 
-from integrations.outbound.contract import HttpCall, Outcome, Verdict
+from integrations.outbound.contract import HttpCall, Outcome, Response, Verdict
 from integrations.outbound.errors import DeadlineError, ForbiddenTargetError
-from integrations.outbound.http import Response
 from worker.clock import ManualClock
 from worker.deliver import AUTH_PAUSE_S, THROTTLE_DEFAULT_S, Deliver, Endpoint
 from worker.store.delivering import DISABLED, DeliverStore, Row
@@ -29,15 +28,15 @@ class Half:
 class Receiver:
     """Answers with the programmed outcomes or errors, in turn; the last one stays."""
 
-    name, max_rows = "crm", 1
+    name = "crm"
 
     def __init__(self, *ends):
         self.ends = list(ends)
         self.calls = []
 
-    def encode(self, rows, *, delivery_id, at_s):
-        (body,) = rows
-        return HttpCall("crm", "POST", "", {"id": delivery_id}, body)
+    def encode(self, rows, *, credentials, at_s):
+        (row,) = rows
+        return HttpCall("crm", "POST", "", {"id": row.delivery_id}, row.body)
 
     def send(self, call):
         self.calls.append((call.headers["id"], call.body))
@@ -45,7 +44,7 @@ class Receiver:
             raise self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
         return Response(200, {}, b"")
 
-    def classify(self, status, headers, body, /, *, rows, at_s):
+    def classify(self, rows, response, *, at_s):
         return (self.ends.pop(0) if len(self.ends) > 1 else self.ends[0],)
 
 
