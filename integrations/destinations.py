@@ -4,7 +4,6 @@ Pure but for reading the file, its secrets' files and the environment that it is
 told by file, table and field, never with a value: it may be a secret.
 """
 
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -99,12 +98,11 @@ class Destination(BaseModel):
         return self
 
 
-def load_destinations(
-    path: Path, environ: Mapping[str, str] = os.environ
-) -> tuple[Destination, ...]:
-    """The destinations of a TOML or YAML file, in its order; secrets are read on the way.
+def load_destinations(path: Path, environ: Mapping[str, str] | None) -> tuple[Destination, ...]:
+    """The destinations of a TOML or YAML file, in its order.
 
-    environ  where `{ env = "NAME" }` is looked up; `{ file = "PATH" }` is relative to the file
+    environ  where `{ env = "NAME" }` is looked up, while `{ file = "PATH" }` is relative to the
+             file; None: secrets are not read
     Raises   DestinationsError with every mistake of the file
     """
     document = _document(path)
@@ -181,7 +179,7 @@ def _yaml(path: Path, text: str) -> Any:
 
 
 def _resolved(
-    options: Any, folder: Path, environ: Mapping[str, str]
+    options: Any, folder: Path, environ: Mapping[str, str] | None
 ) -> tuple[Any, dict[str, tuple[SecretStr, ...]], list[str]]:
     """Options without their references; what those lead to; the references that lead nowhere."""
     if not isinstance(options, dict):
@@ -191,6 +189,8 @@ def _resolved(
         references = value if isinstance(value, list) else [value]
         if not references or not all(_is_reference(one) for one in references):
             plain[name] = value
+            continue
+        if environ is None:
             continue
         found = []
         for reference in references:

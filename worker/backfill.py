@@ -87,7 +87,7 @@ class Tally:
         self.events += 1
         self.example = self.example or event
         self.names[fact.signal or "identify"] += 1
-        if fact.kind not in {Kind.SIGNAL, Kind.REGISTERS}:
+        if fact.kind not in {Kind.SIGNAL, Kind.REGISTERS, Kind.ECHO}:
             self.currencies[fact.currency] += 1
         self.first_s = fact.at_s if self.first_s is None else min(self.first_s, fact.at_s)
         self.last_s = fact.at_s if self.last_s is None else max(self.last_s, fact.at_s)

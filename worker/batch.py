@@ -54,6 +54,7 @@ class Read(NamedTuple):
 
     by_customer: dict[str, list[Told]]
     refused: list[Refused]
+    echoes: int = 0
 
 
 def read(batch: Batch, rules: Rules) -> Read:
@@ -64,6 +65,7 @@ def read(batch: Batch, rules: Rules) -> Read:
     if batch.tries >= POISON_TRIES:
         refused.append(_refuse(entries[0], "poison", "its batch ended the process each time"))
         entries = entries[1:]
+    echoes = 0
     known = [entry for entry in entries if entry.kind == EVENT]
     facts = iter(read_events([e.event for e in known], [e.at_s for e in known], rules.reading))
     for entry in entries:
@@ -76,9 +78,11 @@ def read(batch: Batch, rules: Rules) -> Read:
         elif shard_of(fact.customer_id, rules.shards) != batch.shard:
             belongs = shard_of(fact.customer_id, rules.shards)
             refused.append(_refuse(entry, "wrong_shard", f"the customer lives in shard {belongs}"))
+        elif fact.kind == Kind.ECHO:
+            echoes += 1
         else:
             by_customer.setdefault(fact.customer_id, []).append(Told(fact, entry))
-    return Read(by_customer, refused)
+    return Read(by_customer, refused, echoes)
 
 
 def wants_cold(by_customer: Mapping[str, Sequence[Told]]) -> dict[str, bool]:
@@ -115,6 +119,7 @@ class _Folded(NamedTuple):
     duplicates: int
     overflowed: int
     refused: list[Refused]
+    tells: bool = True  # something that an insight may depend on
 
 
 def build(batch: Batch, read_: Read, stored: Mapping[str, Stored], rules: Rules) -> Commit:
@@ -139,8 +144,9 @@ def build(batch: Batch, read_: Read, stored: Mapping[str, Stored], rules: Rules)
         overflowed += folded.overflowed
         writes += folded.writes
         changed.append((customer, _items(folded.applied)))
-        is_quiet = all(told.entry.quiet for told in folded.applied)
-        (quiet if is_quiet else loud).append(customer)
+        if folded.tells:
+            is_quiet = all(told.entry.quiet for told in folded.applied)
+            (quiet if is_quiet else loud).append(customer)
         if held.profile is None:
             spread_s = zlib.crc32(customer.encode()) % _DAY_S
             new.append((customer, folded.applied[0].entry.at_s + spread_s))
@@ -153,6 +159,7 @@ def build(batch: Batch, read_: Read, stored: Mapping[str, Stored], rules: Rules)
         duplicates=start.duplicates + duplicates,
         quarantined=start.quarantined + len(refused),
         overflowed=start.overflowed + overflowed,
+        echoes=start.echoes + read_.echoes,
     )
     refused.sort(key=lambda one: _id_key(one.entry_id))
     delta = msgpack.packb(changed) if changed else b""
@@ -203,6 +210,8 @@ def _fold_all(
     applied: list[Told] = []
     refused: list[Refused] = []
     duplicates = 0
+    silent = held.profile is not None and all(t.fact.kind == Kind.REGISTERS for t in tolds)
+    values = _register_values(profile) if silent else None
     for told in tolds:
         fact, entry_s = told.fact, told.entry.at_s
         seen = memory.look_up(remembered, fact.id_hash, fact.digest, entry_s, rules.limits)
@@ -219,7 +228,13 @@ def _fold_all(
         return _Folded([], [], duplicates, 0, refused)
     kept, lost = memory.compact(remembered, applied[-1].entry.at_s, rules.limits)
     writes = _writes(customer, profile, seq, applied[-1].fact.event_id, before, kept)
-    return _Folded(writes, applied, duplicates, lost, refused)
+    tells = values is None or _register_values(profile) != values
+    return _Folded(writes, applied, duplicates, lost, refused, tells)
+
+
+def _register_values(profile: Profile) -> dict[str, object]:
+    """Traits, consents, group and aliases without when and by what they were said."""
+    return {name: value for name, (_, _, value) in profile.registers.items()}
 
 
 def _writes(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from integrations.facts import Reading
 from worker.batch import Rules
 from worker.clock import Clock, SystemClock
+from worker.destinations import configured
 from worker.ingest import Ingest
 from worker.profile.memory import Limits
 from worker.refresh_rules import RefreshRules
@@ -99,14 +100,25 @@ class Runtime:
         return Quarantine(self.client, self.keys)
 
     @cached_property
+    def reading(self) -> Reading:
+        """How events are read. What only we write into a CRM is no trait when it comes back."""
+        settings = self.settings
+        destinations = configured(settings, with_secrets=False)
+        own = frozenset(rule.target for one in destinations for rule in one.fields)
+        return Reading(
+            default_currency=settings.reporting_currency,
+            traits=frozenset(settings.traits) - own,
+            own_fields=own,
+            destinations=frozenset(one.name for one in destinations),
+        )
+
+    @cached_property
     def rules(self) -> Rules:
         """What folding depends on."""
         settings = self.settings
         return Rules(
             shards=settings.shards,
-            reading=Reading(
-                default_currency=settings.reporting_currency, traits=frozenset(settings.traits)
-            ),
+            reading=self.reading,
             limits=Limits(settings.dedup_window_s, settings.id_memory_max),
             retention_s=settings.retention_s,
         )

@@ -15,22 +15,28 @@ WEBHOOK: Final = "webhook"
 """Name of the destination that CRM_REFLEX_WEBHOOK_URL makes."""
 
 
-def configured(settings: Settings) -> tuple[Destination, ...]:
+def configured(settings: Settings, *, with_secrets: bool = True) -> tuple[Destination, ...]:
     """The webhook of the settings, then the file's destinations; no name twice.
 
-    Secrets that the file refers to as variables come from the environment, then from `.env`.
-    Raises  DestinationsError
+    with_secrets  read what the file refers to: variables of the environment or `.env`, and files.
+                  Only what sends needs that: other workers run without the secrets
+    Raises        DestinationsError
     """
     webhook = _webhook(settings)
     if settings.destinations_file is None:
         return webhook
-    dotenv = {name: value for name, value in dotenv_values(ENV_FILE).items() if value}
-    loaded = load_destinations(settings.destinations_file, {**dotenv, **os.environ})
+    environ = None
+    if with_secrets:
+        dotenv = {name: value for name, value in dotenv_values(ENV_FILE).items() if value}
+        environ = {**dotenv, **os.environ}
+    loaded = load_destinations(settings.destinations_file, environ)
     if webhook and any(one.name == WEBHOOK for one in loaded):
         raise DestinationsError(
             [
-                f"{settings.destinations_file}: destinations.{WEBHOOK}: this name is taken by"
-                f" {variable('webhook_url')}: rename it, or unset the variable"
+                (
+                    f"{settings.destinations_file}: destinations.{WEBHOOK}: this name is taken by"
+                    f" {variable('webhook_url')}: rename it, or unset the variable"
+                )
             ]
         )
     return webhook + loaded

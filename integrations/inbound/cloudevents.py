@@ -99,6 +99,7 @@ def to_segment(envelope: CloudEvent) -> dict[str, Any]:
         event["event"] = name
     if call == "identify":
         event["traits"] = data
+        event["context"] = {"integration": {"name": envelope["source"]}}
     elif call in {"alias", "group"}:
         event |= {key: data[key] for key in ("previousId", "groupId") if key in data}
     else:

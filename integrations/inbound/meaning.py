@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from integrations.inbound import segment
+from integrations.inbound.echo import is_echo
 from integrations.inbound.names import (
     CONSENT_UPDATED,
     ITEM_LISTS,
@@ -69,7 +70,8 @@ def _order(event: segment.Order, id_hash: bytes, reading: Reading) -> Meaning:
 def _identify(event: segment.Identify, _id_hash: bytes, reading: Reading) -> Meaning:
     found = trait_registers(event.get("traits") or _NOTHING, reading.traits)
     found |= consents(event)
-    return (Kind.REGISTERS, "", (), *_NO_ORDER, tuple(sorted(found.items())))
+    kind = Kind.REGISTERS if found or not is_echo(event, reading) else Kind.ECHO
+    return (kind, "", (), *_NO_ORDER, tuple(sorted(found.items())))
 
 
 def _alias(event: segment.Alias, _id_hash: bytes, _reading: Reading) -> Meaning:

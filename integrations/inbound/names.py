@@ -19,6 +19,7 @@ class Kind(IntEnum):
     REFUND = 3
     CANCEL = 4
     REGISTERS = 5
+    ECHO = 6  # our own write, told back: it says nothing
 
 
 ORDER_KINDS: Final[dict[str, Kind]] = {

@@ -47,6 +47,8 @@ class Reading(NamedTuple):
     max_bytes         size of one event
     max_depth         nesting of one event
     future_s          how far an event may be ahead of its entry's time
+    own_fields        fields of destinations that only we write
+    destinations      names of the systems that we write to
     """
 
     default_currency: str = "USD"
@@ -54,6 +56,8 @@ class Reading(NamedTuple):
     max_bytes: int = 262_144
     max_depth: int = 32
     future_s: int = 300
+    own_fields: frozenset[str] = frozenset()
+    destinations: frozenset[str] = frozenset()
 
 
 Checked = tuple[str, Any, dict[str, Any], str]

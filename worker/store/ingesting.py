@@ -12,7 +12,9 @@ from worker.store.scripts import Call, Client, Scripts
 START: Final = "0-0"
 STAGE: Final = "ingest"
 EVENT: Final = "event"
-_COUNTERS: Final = ("seq", "covered", "applied", "duplicates", "quarantined", "overflowed")
+_COUNTERS: Final = (
+    "seq", "covered", "applied", "duplicates", "quarantined", "overflowed", "echoes"
+)  # fmt: skip
 
 
 class Entry(NamedTuple):
@@ -36,6 +38,7 @@ class Position(NamedTuple):
     duplicates: int
     quarantined: int
     overflowed: int
+    echoes: int = 0
 
 
 class Batch(NamedTuple):

@@ -15,7 +15,7 @@ from worker.store.scripts import Client
 _HEAD_AT: Final = 42
 _REASONS_A_SHARD: Final = 100
 _PAGE: Final = 500
-_INGEST: Final = ("applied", "duplicates", "quarantined", "overflowed")
+_INGEST: Final = ("applied", "duplicates", "quarantined", "overflowed", "echoes")
 _REFRESH: Final = ("written", "pushed", "transitions")
 _DELIVER: Final = ("ok", "unchanged", "retry", "dead")
 
