@@ -1,32 +1,52 @@
-"""Similar customers: exact cosine over sparse rows that may change one at a time.
+"""Similar customers, exact after every change, and what goes with what: one index for both.
 
-Rows live in a base (compressed, with postings item -> customers) and in an overlay of the rows that
-changed since: changing a row appends it to the overlay and marks the old one dead, so it costs the
-length of that row. When the overlay has grown, both are merged into a new base. Base and overlay
-add up a score over rising items, so that equal rows score equal to the last bit wherever they live.
+Rows live in a base that never changes (so that processes may share it) and in an overlay of the
+rows that changed since; both have postings item -> customers. To change a row costs its length.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
-from typing import Self, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array
 
 from models.checks import DomainError, ShapeError, require
+from models.recommend import index_base, kernels
+from models.recommend.index_base import Base
+from models.recommend.index_rows import Columns, IndexRows, spare_slots
 from models.recommend.interactions import ItemTable
-from models.recommend.overlay import EMPTY, Row, RowLog
+from models.recommend.similarity import DECIMALS, Nearest, Similarity, TwoStage
+
+__all__ = ["DECIMALS", "MOST_ITEMS", "Items", "NeighborIndex", "Similarity", "TwoStage"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
-DECIMALS = 9  # scores nearer than this are ties: rounding noise must not rank customers
-_LEAST_OVERLAY = 1_000
-_OVERLAY_SHARE = 0.05
-_QUERY_BLOCK = 64  # queries at once: bounds the memory of a batch
+#: Items that a row keeps: its heaviest by weight * idf. Bounds what one customer can cost.
+MOST_ITEMS: Final = 1_000
+#: Holders of an item that `together` asks, evenly spread over all: bounds its cost.
+MOST_HOLDERS: Final = 2_000
+#: Customers beside the asked one whose list an update may be found to change.
+MOST_NUDGES: Final = 50
+
+
+class Items(NamedTuple):
+    """Items with a score, in any sequence unless said otherwise.
+
+    columns  (c,) int32 distinct
+    scores   (c,) float64 > 0
+    holders  (c,) int32 how many of the asked customers hold it
+    """
+
+    columns: Columns
+    scores: Floats
+    holders: NDArray[np.int32]
 
 
 class NeighborIndex:
-    """Top-k cosine neighbors over idf-weighted rows, identical to a full recompute.
+    """Top-k neighbors over idf-weighted rows, identical to a full recompute.
 
     >>> index = NeighborIndex.build(["a", "b"], ItemTable(["tea"]), csr_array([[1.0], [2.0]]))
     >>> index.update("c", ["tea", "cup"], [1.0, 1.0])
@@ -34,13 +54,21 @@ class NeighborIndex:
     [[('b', 1.0), ('c', 0.707106781)]]
     """
 
-    def __init__(self, items: ItemTable, idf: Floats, idf_unseen: float) -> None:
-        """Start without customers; `build` is the usual way in."""
+    def __init__(
+        self, items: ItemTable, base: Base, idf: Floats, idf_unseen: float, *, watched: int = 10
+    ) -> None:
+        """Search a base; `build` makes one. `watched` is the length of lists that `take_nudges` is
+        about.
+        """
         require(np.isfinite(idf) & (idf > 0), "idf is finite and > 0")
         require(0 < idf_unseen < np.inf, "0 < idf_unseen < infinity")
         self.items = items
-        self._idf = np.append(idf, idf_unseen)
-        self._set_base([], csr_array((0, len(items)), dtype=np.float64))
+        self.watched = watched
+        self.two_stage: TwoStage | None = None
+        self._rows = IndexRows(base, idf, idf_unseen, len(items))
+        self._nearest = Nearest(self._rows)
+        self._before: dict[str, tuple[Columns, Floats]] = {}
+        self._fit()
 
     @classmethod
     def build(
@@ -51,7 +79,7 @@ class NeighborIndex:
         idf: Floats | None = None,
         *,
         idf_unseen: float | None = None,
-    ) -> Self:
+    ) -> NeighborIndex:
         """Index the rows of many customers.
 
         customers   n distinct ids
@@ -67,27 +95,59 @@ class NeighborIndex:
             raise ShapeError(f"matrix is {matrix.shape}, {sizes}")
         require(len(set(customers)) == len(customers), "customer ids are distinct")
         require(np.isfinite(matrix.data) & (matrix.data >= 0), "weights are finite and >= 0")
+        require(np.isfinite(known) & (known > 0), "idf is finite and > 0")
         most = float(known.max(initial=0.0)) or 1.0
-        index = cls(items, known, most if idf_unseen is None else idf_unseen)
+        order = sorted(range(len(customers)), key=customers.__getitem__)
         rows = csr_array(matrix, dtype=np.float64, copy=True)
         rows.sum_duplicates()
         rows.eliminate_zeros()
-        index._set_base(list(customers), rows)
-        return index
+        rows = _heaviest(rows[order], known)
+        ids = [customers[i] for i in order]
+        base = index_base.build(ids, rows, known, spare_slots(len(ids)))
+        return cls(items, base, known, most if idf_unseen is None else idf_unseen)
 
     def __len__(self) -> int:
         """Number of customers with a row."""
-        return len(self._slot)
+        return len(self._rows)
 
-    def __contains__(self, customer_id: object) -> bool:
+    def __contains__(self, customer_id: str) -> bool:
         """Whether the customer has a row."""
-        return customer_id in self._slot
+        return self._rows.slot(customer_id) >= 0
 
-    def update(self, customer_id: str, item_ids: Sequence[str], weights: Sequence[float]) -> None:
+    @property
+    def nbytes(self) -> tuple[int, int]:
+        """Bytes that processes may share, and bytes of this process alone."""
+        rows = self._rows
+        own = rows.overlay.nbytes + self._nearest.nbytes + 2 * rows.idf.nbytes
+        return rows.base.nbytes, own + self._total.nbytes + self._holders.nbytes
+
+    @property
+    def changed(self) -> int:
+        """Number of customers whose row changed since the base was made."""
+        return self._rows.changed
+
+    @property
+    def idf(self) -> tuple[Floats, float]:
+        """The idf of the first items, and that of all others."""
+        return self._rows.known_idf, self._rows.idf_unseen
+
+    def merged(self) -> Base:
+        """A base of all rows as they are now."""
+        return self._rows.merged()
+
+    def update(
+        self,
+        customer_id: str,
+        item_ids: Sequence[str],
+        weights: Sequence[float],
+        *,
+        watch: bool = False,
+    ) -> None:
         """Replace the whole row of a customer; an empty row removes the customer.
 
         item_ids  distinct; unknown ones join the item table
         weights   raw, finite, >= 0; 0 = the customer does not have the item
+        watch     remember the row as it was, for `take_nudges`
         Raises    ShapeError, DomainError: then nothing has changed
         """
         values = np.asarray(weights, dtype=np.float64)
@@ -99,153 +159,171 @@ class NeighborIndex:
         held = np.flatnonzero(values > 0)
         wanted = item_ids if len(held) == len(item_ids) else [item_ids[i] for i in held.tolist()]
         columns = np.array(self.items.add_all(wanted), dtype=np.int32)
+        if self._rows.widen(len(self.items)):
+            self._fit()
         order = np.argsort(columns)
-        old = self._slot.pop(customer_id, None)
-        if old is not None:
-            self._live[old] = False
-        if len(held):
-            columns, values = columns[order], values[held[order]]
-            unit, _ = self._at_unit_length(columns, values, np.zeros(len(held), dtype=np.int64), 1)
-            self._slot[customer_id] = len(self._ids)
-            self._live[len(self._ids)] = True
-            self._ids.append(customer_id)
-            self._overlay.append(Row(columns, values, unit))
-        if len(self._ids) == len(self._live):
-            self._merge()
+        columns, values = columns[order], values[held[order]]
+        if len(columns) > MOST_ITEMS:
+            weight = values * self._rows.idf[columns]
+            kept = np.sort(np.argsort(-weight, kind="stable")[:MOST_ITEMS])
+            columns, values = columns[kept], values[kept]
+        if watch and customer_id not in self._before:
+            items, old = self._rows.row(self._rows.slot(customer_id))
+            self._before[customer_id] = items.copy(), old.copy()
+        self._rows.put(customer_id, columns, values)
+
+    def remove(self, customer_id: str, *, watch: bool = False) -> None:
+        """Forget a customer (erasure)."""
+        self.update(customer_id, (), (), watch=watch)
+
+    def add(self, customer_id: str, item_ids: Sequence[str], weights: Sequence[float]) -> None:
+        """Add to a customer's weights; negative ones subtract, and what reaches 0 is gone.
+
+        Raises  ShapeError; DomainError where less than nothing would be left
+        """
+        columns, held = self._rows.row(self._rows.slot(customer_id))
+        total = {self.items.ids[c]: w for c, w in zip(columns.tolist(), held.tolist(), strict=True)}
+        for item, weight in zip(item_ids, weights, strict=True):
+            before = total.get(item, 0.0)
+            after = before + weight
+            total[item] = 0.0 if abs(after) <= 1e-12 * max(before, abs(weight)) else after
+        self.update(customer_id, list(total), list(total.values()))
 
     def rows(self, customer_ids: Iterable[str]) -> csr_array:
         """Return the raw rows, (number of ids, len(items)); an empty row for who has none."""
-        count, late = self._base.shape[0], self._overlay
-        slots = np.array([self._slot.get(who, -1) for who in customer_ids], dtype=np.int64)
-        lately, before = slots >= count, (slots >= 0) & (slots < count)
-        spans = np.zeros((2, len(slots)), dtype=np.int32)
-        spans[:, before] = self._base.indptr[slots[before]], self._base.indptr[slots[before] + 1]
-        spans[:, lately] = late.spans(slots[lately] - count)
-        starts = np.zeros(len(slots) + 1, dtype=np.int32)
-        np.cumsum(spans[1] - spans[0], out=starts[1:])
-        old, new = (self._base.indices, self._base.data), late.entries()
-        columns, weights = [EMPTY.columns], [EMPTY.weights]
-        for is_new, start, end in zip(lately.tolist(), *spans.tolist(), strict=True):
-            column, weight = new if is_new else old
-            columns.append(column[start:end])
-            weights.append(weight[start:end])
-        parts = (np.concatenate(weights), np.concatenate(columns), starts)
-        return csr_array(parts, shape=(len(slots), len(self.items)))
+        slots = np.array([self._rows.slot(who) for who in customer_ids], dtype=np.int64)
+        found = self._rows.gather(slots)
+        found.resize((len(slots), len(self.items)))
+        return found
 
-    def similar(self, customer_ids: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
-        """Return up to k nearest customers of each, with their cosine.
+    def similar(
+        self,
+        customer_ids: Sequence[str],
+        k: int,
+        by: Similarity = Similarity.COSINE,
+        *,
+        two_stage: TwoStage | None = None,
+    ) -> list[list[tuple[str, float]]]:
+        """Return up to k nearest customers of each, with their similarity.
 
-        k        >= 0
-        Returns  per customer (id, score) by falling score, equal scores by id; scores in (0, 1],
-                 rounded to 9 decimals; never the customer itself; [] for who has no row
+        k          >= 0
+        two_stage  find candidates by the rarer items only; None = as `self.two_stage` says
+        Returns    per customer (id, score) by falling score, equal scores by id; scores in (0, 1],
+                   rounded to 9 decimals; never the customer itself; [] for who has no row
         """
         require(k >= 0, "k >= 0")
-        answers: list[list[tuple[str, float]]] = []
-        for start in range(0, len(customer_ids), _QUERY_BLOCK):
-            answers += self._similar_block(customer_ids[start : start + _QUERY_BLOCK], k)
-        return answers
-
-    def _similar_block(self, customer_ids: Sequence[str], k: int) -> list[list[tuple[str, float]]]:
-        m = len(self.items)
-        rows = [self._row(customer_id) for customer_id in customer_ids]
-        queries = _stack(rows, [row.unit for row in rows], m)
-        if self._postings.shape[0] < m:  # items that came after the base have no postings in it
-            self._postings.resize((m, self._postings.shape[1]))
-        base = queries @ self._postings
-        late = (self._overlay.units(m) @ queries.T.tocsr()).T.tocsr()
-        offset = self._base.shape[0]
+        chosen = two_stage or self.two_stage
+        self._nearest.items = len(self.items)
         answers = []
-        for number, customer_id in enumerate(customer_ids):
-            here = slice(base.indptr[number], base.indptr[number + 1])
-            there = slice(late.indptr[number], late.indptr[number + 1])
-            slots = np.concatenate((base.indices[here], late.indices[there] + offset))
-            scores = np.concatenate((base.data[here], late.data[there]))
-            answers.append(self._best(self._slot.get(customer_id, -1), slots, scores, k))
+        for customer_id in customer_ids:
+            slot = self._rows.slot(customer_id)
+            slots, scores = self._nearest.nearest(self._nearest.query(slot), k, by, chosen)
+            if slot >= 0 and by is Similarity.COSINE and k >= self.watched:
+                full = len(scores) >= self.watched
+                self._rows.threshold[slot] = scores[self.watched - 1] if full else _ANY
+            names = [self._rows.name(one) for one in slots.tolist()]
+            answers.append(list(zip(names, scores.tolist(), strict=True)))
         return answers
 
-    def _best(
-        self, own: int, slots: NDArray[np.integer], scores: Floats, k: int
-    ) -> list[tuple[str, float]]:
-        """Pick the k best of one customer's scores, ties by customer id."""
-        usable = self._live[slots] & (slots != own)
-        slots, scores = slots[usable], scores[usable]
-        if 0 < k < len(scores):
-            near = scores >= _kth_largest(scores, k) - 2 * 10.0**-DECIMALS
-            slots, scores = slots[near], scores[near]
-        rounded = np.minimum(scores.round(DECIMALS), 1.0).tolist()
-        pairs = zip(rounded, slots.tolist(), strict=True)
-        ranked = sorted((-score, self._ids[slot]) for score, slot in pairs if score > 0)
-        return [(customer_id, -score) for score, customer_id in ranked[:k]]
+    def take_nudges(self, limit: int = MOST_NUDGES) -> list[str]:
+        """Return customers whose `watched` nearest may have changed by updates since the last call.
 
-    def _row(self, customer_id: str) -> Row:
-        raw = self._raw(customer_id)
-        if raw.unit is not raw.weights or raw is EMPTY:
-            return raw
-        norm = self._norm[self._slot[customer_id]]
-        return raw._replace(unit=raw.weights * self._idf_of(raw.columns) / norm)
+        A customer is named when an updated one entered or left the list that `similar` last gave
+        for him; at most `limit` for each update. Never one of those that were updated.
+        """
+        found: dict[str, None] = {}
+        for customer_id, old in self._before.items():
+            slot = self._rows.slot(customer_id)
+            slots = self._nearest.crossed(self._nearest.query(slot), old)
+            order = np.argsort(-self._rows.threshold[slots], kind="stable")[:limit]
+            found.update(dict.fromkeys(self._rows.name(one) for one in slots[order].tolist()))
+        names = [name for name in found if name not in self._before]
+        self._before.clear()
+        return names
 
-    def _raw(self, customer_id: str) -> Row:
-        """The row, for one of the base with `unit` still to be computed: it is the raw weights."""
-        slot = self._slot.get(customer_id)
-        if slot is None:
-            return EMPTY
-        late = slot - self._base.shape[0]
-        if late >= 0:
-            return self._overlay.row(late)
-        start, end = self._base.indptr[slot], self._base.indptr[slot + 1]
-        weights = self._base.data[start:end]
-        return Row(self._base.indices[start:end], weights, weights)
+    def liked(
+        self, similar: Sequence[tuple[str, float]], *, power: float = 1.0, by_idf: bool = False
+    ) -> Items:
+        """What similar customers hold: their rows at unit length times score ** power, added up.
 
-    def _idf_of(self, columns: NDArray[np.integer]) -> Floats:
-        idf: Floats = self._idf[np.minimum(columns, len(self._idf) - 1)]
-        return idf
+        similar  (customer id, score >= 0), as `similar` returns them
+        by_idf   weigh the items of a row by their idf too
+        """
+        slots = np.array([self._rows.slot(who) for who, _ in similar], dtype=np.int64)
+        scores = np.array([score for _, score in similar], dtype=np.float64) ** power
+        there = slots >= 0
+        return self._spread(slots[there], scores[there], self._rows.idf if by_idf else self._one)
 
-    def _at_unit_length(
-        self,
-        columns: NDArray[np.integer],
-        weights: Floats,
-        row: NDArray[np.int64],
-        rows: int,
-    ) -> tuple[Floats, Floats]:
-        """Return idf-weighted entries over their row's norm, and the norms (rows,)."""
-        scaled = weights * self._idf_of(columns)
-        norm = np.sqrt(np.bincount(row, weights=scaled * scaled, minlength=rows))
-        return scaled / norm[row], norm
+    def together(self, item_ids: Sequence[str], count: int) -> Items:
+        """Return what goes well with some items: the cosine of holders, added up over the items.
 
-    def _set_base(self, ids: list[str], rows: csr_array) -> None:
-        """Index these rows afresh; the overlay begins empty."""
-        lengths = np.diff(rows.indptr)
-        row = np.repeat(np.arange(len(ids)), lengths)
-        unit, self._norm = self._at_unit_length(rows.indices, rows.data, row, len(ids))
-        units = csr_array((unit, rows.indices, rows.indptr), shape=rows.shape)
-        self._base, self._postings = rows, units.T.tocsr()
-        self._ids = ids
-        self._slot = {ids[i]: i for i in np.flatnonzero(lengths).tolist()}
-        self._overlay = RowLog()
-        room = max(_LEAST_OVERLAY, int(_OVERLAY_SHARE * len(ids)))
-        self._live = np.concatenate((lengths > 0, np.zeros(room, dtype=np.bool_)))
+        Of an item with many holders `MOST_HOLDERS`, evenly spread, are asked. The asked items
+        themselves are left out. Best first, ties by column, at most `count`.
+        """
+        rows = self._rows
+        total: dict[int, float] = {}
+        holders: dict[int, int] = {}
+        asked = [column for column in map(self.items.column, item_ids) if column is not None]
+        out = np.zeros(MOST_HOLDERS, dtype=np.int64)
+        for column in dict.fromkeys(asked):
+            lists = rows.base_postings, rows.overlay.postings
+            some, many = kernels.holders_of(column, rows.inv, *lists, out)
+            if not some:
+                continue
+            found = self._spread(out[:some], np.ones(some), None)
+            for other, both in zip(found.columns.tolist(), found.holders.tolist(), strict=True):
+                shared = both * many / some
+                score = shared / np.sqrt(many * max(self.holders(other), shared))
+                total[other] = total.get(other, 0.0) + min(score, 1.0)
+                holders[other] = holders.get(other, 0) + round(shared)
+        for column in asked:
+            total.pop(column, None)
+        best = sorted(total, key=lambda one: (-total[one], one))[:count]
+        return Items(
+            np.array(best, dtype=np.int32),
+            np.array([total[one] for one in best], dtype=np.float64),
+            np.array([holders[one] for one in best], dtype=np.int32),
+        )
 
-    def _merge(self) -> None:
-        """Make one base of the living rows of base and overlay."""
-        m, count = len(self.items), self._base.shape[0]
-        self._base.resize((count, m))
-        live = np.flatnonzero(self._live[: len(self._ids)])
-        everything = vstack((self._base, self._overlay.weights(m)), format="csr")
-        self._set_base([self._ids[slot] for slot in live.tolist()], everything[live])
+    def holders(self, column: int) -> int:
+        """How many rows hold an item; exact but for rows that left the base since it was made."""
+        start = self._rows.base.post_start
+        base = int(start[column + 1] - start[column]) if column + 1 < len(start) else 0
+        return base + int(self._rows.overlay.postings[1][column])
+
+    def _spread(self, slots: NDArray[np.int64], scores: Floats, idf: Floats | None) -> Items:
+        rows = self._rows
+        weigh = self._one if idf is None else idf
+        found = kernels.spread(
+            slots, scores, weigh, rows.base_rows, rows.overlay.rows,
+            self._total, self._holders, self._touched,
+        )  # fmt: skip
+        columns = self._touched[:found].copy()
+        answer = Items(columns, self._total[columns], self._holders[columns])
+        self._total[columns], self._holders[columns] = 0, 0
+        return answer
+
+    def _fit(self) -> None:
+        """Size the scratch arrays to the items that there is room for."""
+        room = len(self._rows.idf)
+        self._total, self._one = np.zeros(room), np.ones(room)
+        self._holders = np.zeros(room, dtype=np.int32)
+        self._touched = np.zeros(room, dtype=np.int32)
 
 
-def _kth_largest(scores: Floats, k: int) -> float:
-    """Return the k-th largest of more than k scores; the k-th of some bounds that of all."""
-    some = scores[::8]
-    if len(some) > k:
-        scores = scores[scores >= np.partition(some, len(some) - k)[len(some) - k]]
-    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
+_ANY: Final = 1e-30  # the threshold of a list that is not full: whoever is alike enters
 
 
-def _stack(rows: Sequence[Row], values: Sequence[Floats], items: int) -> csr_array:
-    """Stack sparse rows into a (len(rows), items) matrix."""
-    starts = np.zeros(len(rows) + 1, dtype=np.int32)
-    np.cumsum([len(row.columns) for row in rows], out=starts[1:])
-    columns = np.concatenate([EMPTY.columns, *(row.columns for row in rows)])
-    data = np.concatenate([EMPTY.weights, *values])
-    return csr_array((data, columns, starts), shape=(len(rows), items))
+def _heaviest(rows: csr_array, idf: Floats) -> csr_array:
+    """Cut rows to their `MOST_ITEMS` heaviest items."""
+    lengths = np.diff(rows.indptr)
+    if lengths.max(initial=0) <= MOST_ITEMS:
+        return rows
+    kept = np.ones(len(rows.data), dtype=np.bool_)
+    for i in np.flatnonzero(lengths > MOST_ITEMS).tolist():
+        span = slice(rows.indptr[i], rows.indptr[i + 1])
+        weight = rows.data[span] * idf[rows.indices[span]]
+        light = np.argsort(-weight, kind="stable")[MOST_ITEMS:]
+        kept[rows.indptr[i] + light] = False
+    starts = np.concatenate(([0], np.cumsum(kept)))[rows.indptr]
+    return csr_array((rows.data[kept], rows.indices[kept], starts), shape=rows.shape)

@@ -1,88 +1,108 @@
-"""An append-only log of sparse rows, readable as one sparse matrix at any time."""
+"""Rows that changed since the base was made, with postings of their own: small and private."""
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+
+from models.recommend import kernels
 
 Floats: TypeAlias = NDArray[np.float64]
 Columns: TypeAlias = NDArray[np.int32]
 
 
-class Row(NamedTuple):
-    """One customer's row: rising item columns, raw weights, and the weights at unit length."""
+class Overlay:
+    """Rows by number and postings by item; to change a row costs where it changes.
 
-    columns: Columns
-    weights: Floats
-    unit: Floats
-
-
-EMPTY = Row(np.zeros(0, dtype=np.int32), np.zeros(0), np.zeros(0))
-
-
-class RowLog:
-    """Rows in the sequence of their arrival; appending one costs its length, amortized.
-
-    >>> log = RowLog()
-    >>> log.append(Row(np.array([1], dtype=np.int32), np.array([4.0]), np.array([1.0])))
-    >>> log.weights(2).toarray()
-    array([[0., 4.]])
+    >>> overlay = Overlay(slots=2, items=3, first_slot=10)
+    >>> row = np.array([0, 2], dtype=np.int32), np.array([1.0, 4.0])
+    >>> overlay.put(1, *row, np.array([0.5, 1.0], dtype=np.float32), row[0], row[1] > 0)
+    >>> overlay.row(1)[1].tolist(), overlay.postings[1].tolist()
+    ([1.0, 4.0], [1, 0, 1])
     """
 
-    __slots__ = ("_columns", "_rows", "_starts", "_unit", "_weights")
+    def __init__(self, slots: int, items: int, first_slot: int) -> None:
+        """Start empty. `first_slot` is the slot of row 0 in the postings."""
+        self._first_slot = first_slot
+        self._start = np.zeros(slots, dtype=np.int64)
+        self._length = np.zeros(slots, dtype=np.int32)
+        self._room = np.zeros(slots, dtype=np.int32)
+        self._item = np.zeros(256, dtype=np.int32)
+        self._weight = np.zeros(256)
+        self._row_end = 0
+        self._post_start = np.zeros(items, dtype=np.int64)
+        self._post_length = np.zeros(items, dtype=np.int32)
+        self._post_room = np.zeros(items, dtype=np.int32)
+        self._post_slot = np.zeros(256, dtype=np.int32)
+        self._post_value = np.zeros(256, dtype=np.float32)
+        self._post_end = 0
 
-    def __init__(self) -> None:
-        """Start empty."""
-        self._rows = 0
-        self._starts = np.zeros(64, dtype=np.int32)
-        self._columns = np.zeros(1024, dtype=np.int32)
-        self._weights = np.zeros(1024)
-        self._unit = np.zeros(1024)
+    @property
+    def rows(self) -> tuple[Any, ...]:
+        """The rows as kernels take them: start, length, item, weight."""
+        return self._start, self._length, self._item, self._weight
 
-    def __len__(self) -> int:
-        return self._rows
+    @property
+    def postings(self) -> tuple[Any, ...]:
+        """The postings as kernels take them: start, length, slot, value."""
+        return self._post_start, self._post_length, self._post_slot, self._post_value
 
-    def append(self, row: Row) -> None:
-        """Append one row."""
-        start = int(self._starts[self._rows])
-        end = start + len(row.columns)
-        if self._rows + 2 > len(self._starts):
-            self._starts = np.resize(self._starts, 2 * len(self._starts))
-        if end > len(self._columns):
-            room = 2 * end
-            self._columns = np.resize(self._columns, room)
-            self._weights = np.resize(self._weights, room)
-            self._unit = np.resize(self._unit, room)
-        self._columns[start:end] = row.columns
-        self._weights[start:end] = row.weights
-        self._unit[start:end] = row.unit
-        self._rows += 1
-        self._starts[self._rows] = end
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(one.nbytes for one in vars(self).values() if isinstance(one, np.ndarray))
 
-    def row(self, number: int) -> Row:
-        """Return one row, as views."""
-        span = slice(int(self._starts[number]), int(self._starts[number + 1]))
-        return Row(self._columns[span], self._weights[span], self._unit[span])
+    def widen(self, items: int) -> None:
+        """Make room for the postings of more items."""
+        more = items - len(self._post_start)
+        if more > 0:
+            self._post_start = np.append(self._post_start, np.zeros(more, dtype=np.int64))
+            self._post_length = np.append(self._post_length, np.zeros(more, dtype=np.int32))
+            self._post_room = np.append(self._post_room, np.zeros(more, dtype=np.int32))
 
-    def spans(self, numbers: NDArray[np.int64]) -> tuple[Columns, Columns]:
-        """Where the entries of some rows start and end."""
-        return self._starts[numbers], self._starts[numbers + 1]
+    def row(self, number: int) -> tuple[Columns, Floats]:
+        """Return items and raw weights of a row, as views that the next `put` may change."""
+        first = int(self._start[number])
+        span = slice(first, first + int(self._length[number]))
+        return self._item[span], self._weight[span]
 
-    def entries(self) -> tuple[Columns, Floats]:
-        """Return columns and raw weights of all rows, one behind another, as views."""
-        end = int(self._starts[self._rows])
-        return self._columns[:end], self._weights[:end]
+    def put(
+        self,
+        number: int,
+        items: Columns,
+        weights: Floats,
+        values: NDArray[np.float32],
+        changed: Columns,
+        kept: NDArray[np.bool_],
+    ) -> None:
+        """Replace a row, and its postings where they change.
 
-    def weights(self, items: int) -> csr_array:
-        """Return the raw rows as a (rows, items) matrix."""
-        return self._matrix(self._weights, items)
+        items, weights   the new row, items rising
+        changed, values  whose posting changes, and to which value
+        kept             which of `changed` still are in the row
+        """
+        self._write_row(number, items, weights)
+        slot = self._first_slot + number
+        postings, room = self.postings, self._post_room
+        need = kernels.room_needed(changed, self._post_length, room, self._post_end)
+        if need > len(self._post_slot):
+            self._post_slot = np.resize(self._post_slot, 2 * need)
+            self._post_value = np.resize(self._post_value, 2 * need)
+            postings = self.postings
+        self._post_end = kernels.put_postings(
+            slot, changed, values, kept, postings, room, self._post_end
+        )
 
-    def units(self, items: int) -> csr_array:
-        """Return the unit rows as a (rows, items) matrix."""
-        return self._matrix(self._unit, items)
-
-    def _matrix(self, values: Floats, items: int) -> csr_array:
-        starts = self._starts[: self._rows + 1]
-        end = int(starts[-1])
-        return csr_array((values[:end], self._columns[:end], starts), shape=(self._rows, items))
+    def _write_row(self, number: int, items: Columns, weights: Floats) -> None:
+        count = len(items)
+        if count > self._room[number]:
+            room = count + count // 2 + 4
+            self._start[number], self._room[number] = self._row_end, room
+            self._row_end += room
+            if self._row_end > len(self._item):
+                self._item = np.resize(self._item, 2 * self._row_end)
+                self._weight = np.resize(self._weight, 2 * self._row_end)
+        first = int(self._start[number])
+        self._item[first : first + count] = items
+        self._weight[first : first + count] = weights
+        self._length[number] = count

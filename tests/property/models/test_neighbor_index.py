@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from scipy.sparse import csr_array
 
-from models.recommend import neighbors
+from models.recommend import index_rows
 from models.recommend.interactions import ItemTable
 from models.recommend.neighbors import DECIMALS, NeighborIndex
 
@@ -45,7 +45,7 @@ class Index(RuleBasedStateMachine):
         idf=st.lists(st.sampled_from([1.0, 1.7, 4.0]), min_size=3, max_size=3),
     )
     def build(self, rows, idf):
-        patch = mock.patch.object(neighbors, "_LEAST_OVERLAY", 3)
+        patch = mock.patch.object(index_rows, "LEAST_SPARE", 3)
         patch.start()
         self.stop = patch.stop
         customers = CUSTOMERS[: len(rows)]

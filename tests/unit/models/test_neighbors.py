@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from models.checks import DomainError, ShapeError
-from models.recommend import neighbors
+from models.recommend import index_rows
 from models.recommend.interactions import (
     Interactions,
     ItemTable,
@@ -99,7 +99,7 @@ def test_a_refused_update_changes_nothing():
 
 
 def test_the_overlay_merges_into_the_base_without_a_trace(monkeypatch):
-    monkeypatch.setattr(neighbors, "_LEAST_OVERLAY", 3)
+    monkeypatch.setattr(index_rows, "LEAST_SPARE", 3)
     rng = np.random.default_rng(0)
     index, rows = index_of(np.zeros((0, 6))), {}
     for step in range(50):

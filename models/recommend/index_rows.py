@@ -1,0 +1,240 @@
+"""The rows of a neighbor index: a base that never changes, and an overlay of what changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from models.recommend import index_base, kernels
+from models.recommend.index_base import Base
+from models.recommend.overlay import Overlay
+
+Floats: TypeAlias = NDArray[np.float64]
+Columns: TypeAlias = NDArray[np.int32]
+
+#: Slots for changed rows: these many, and this share of the base.
+LEAST_SPARE: Final = 1_000
+SPARE_SHARE: Final = 0.2
+_FAR: Final = 30  # powers of two that a changed row's values may leave their first range by
+_CACHED: Final = 100_000
+_NO_ITEMS: Final = np.zeros(0, dtype=np.int32)
+_NO_WEIGHTS: Final = np.zeros(0)
+
+
+def spare_slots(customers: int) -> int:
+    """How many slots a base of so many customers keeps for changed rows."""
+    return max(LEAST_SPARE, int(SPARE_SHARE * customers))
+
+
+class IndexRows:
+    """Customers' rows by slot: base slots by customer id, then those of the overlay.
+
+    base        the rows as they were when it was made
+    idf         (items,) > 0; every item beyond has `idf_unseen`
+    idf_unseen  > 0
+    """
+
+    def __init__(self, base: Base, idf: Floats, idf_unseen: float, items: int) -> None:
+        self.idf_unseen = idf_unseen
+        self._known = idf
+        self.idf = idf.copy()
+        self._take(base)
+        self.widen(items)
+
+    def _take(self, base: Base) -> None:
+        """Begin anew over a base, without anything that changed."""
+        self.base = base
+        self.inv, self.total, self.exponent = base.inv, base.total, base.exponent
+        self.threshold = base.threshold
+        count = len(base.ids)
+        self._number: dict[str, int] = {}
+        self._names: list[str] = []
+        self._free = list(range(len(base.inv) - count))[::-1]
+        self._seen: dict[str, int] = {}
+        self._living = int(np.count_nonzero(base.inv))
+        self.overlay = Overlay(len(base.inv) - count, len(self.idf), count)
+
+    def __len__(self) -> int:
+        """How many customers have a row."""
+        return self._living
+
+    @property
+    def changed(self) -> int:
+        """How many customers have their row in the overlay."""
+        return len(self._number)
+
+    @property
+    def base_rows(self) -> tuple[Any, ...]:
+        """The base's rows as kernels take them."""
+        return self.base.row_start, self.base.row_item, self.base.row_weight
+
+    @property
+    def base_postings(self) -> tuple[Any, ...]:
+        """The base's postings as kernels take them."""
+        return self.base.post_start, self.base.post_slot, self.base.post_value
+
+    @property
+    def known_idf(self) -> Floats:
+        """The idf of the items that had one when the index was made."""
+        return self._known
+
+    def widen(self, items: int) -> bool:
+        """Make room for so many items; whether there was none."""
+        if items <= len(self.idf) == len(self.overlay.postings[0]):
+            return False
+        room = max(items + items // 8 + 64, len(self.idf))
+        more = room - len(self.idf)
+        self.idf = np.append(self.idf, np.full(more, self.idf_unseen))
+        self.overlay.widen(room)
+        return True
+
+    def slot(self, customer_id: str) -> int:
+        """The slot of a customer, -1 for who has no row."""
+        number = self._number.get(customer_id)
+        if number is not None:
+            return len(self.base.ids) + number
+        slot = self._seen.get(customer_id)
+        if slot is None:
+            slot = self.base.ids.find(customer_id)
+            self._remember(customer_id, slot)
+        return slot if slot >= 0 and self.inv[slot] > 0 else -1
+
+    def name(self, slot: int) -> str:
+        """The customer of a slot."""
+        count = len(self.base.ids)
+        if slot >= count:
+            return self._names[slot - count]
+        found = self.base.ids[slot]
+        self._remember(found, slot)
+        return found
+
+    def _remember(self, customer_id: str, slot: int) -> None:
+        """Keep where a customer is in the base: whoever was found will be asked about next."""
+        if len(self._seen) >= _CACHED:
+            self._seen.clear()
+        self._seen[customer_id] = slot
+
+    def customers(self) -> Iterator[tuple[str, int]]:
+        """All customers with a row, and their slots."""
+        count = len(self.base.ids)
+        for slot in np.flatnonzero(self.inv[:count] > 0).tolist():
+            yield self.base.ids[slot], slot
+        for customer_id, number in self._number.items():
+            yield customer_id, count + number
+
+    def row(self, slot: int) -> tuple[Columns, Floats]:
+        """Items, rising, and raw weights of a slot; empty for slot -1. Views: copy to keep."""
+        count = len(self.base.ids)
+        if slot >= count:
+            return self.overlay.row(slot - count)
+        if slot < 0:
+            return _NO_ITEMS, _NO_WEIGHTS
+        span = slice(int(self.base.row_start[slot]), int(self.base.row_start[slot + 1]))
+        return self.base.row_item[span], self.base.row_weight[span]
+
+    def put(self, customer_id: str, items: Columns, weights: Floats) -> None:
+        """Replace the row of a customer.
+
+        items    distinct columns, rising, for which there is room (`widen`)
+        weights  raw, > 0; none at all removes the customer
+        """
+        number = self._number.get(customer_id)
+        if not len(items):
+            self._drop(customer_id, number)
+            return
+        values = weights * self.idf[items]
+        exponent = index_base.exponent_of(float(values.max()))
+        old: tuple[Columns, Floats] = (_NO_ITEMS, _NO_WEIGHTS)
+        if number is None:
+            number = self._new_number(customer_id)
+        else:
+            old = self.overlay.row(number)
+            held = int(self.exponent[len(self.base.ids) + number])
+            exponent = held if abs(held - exponent) <= _FAR else exponent
+            if exponent != held:
+                self._clear(number)
+                old = (_NO_ITEMS, _NO_WEIGHTS)
+        slot = len(self.base.ids) + number
+        changed, _, now = difference(old, (items, weights))
+        scaled = np.ldexp(values, -exponent)
+        self.exponent[slot] = exponent
+        self.inv[slot] = 1 / np.sqrt(scaled @ scaled)
+        self.total[slot] = scaled.sum()
+        posted = np.ldexp(now * self.idf[changed], -exponent).astype(np.float32)
+        self.overlay.put(number, items, weights, posted, changed, now > 0)
+
+    def _new_number(self, customer_id: str) -> int:
+        """Move a customer into the overlay, out of the base if it is there."""
+        if not self._free:
+            self.compact()
+        slot, number = self.slot(customer_id), self._free.pop()
+        if number == len(self._names):
+            self._names.append(customer_id)
+        else:
+            self._names[number] = customer_id
+        self._number[customer_id] = number
+        here = len(self.base.ids) + number
+        self.threshold[here] = np.inf
+        if slot >= 0:
+            self.inv[slot] = 0
+            self.threshold[here] = self.threshold[slot]
+        else:
+            self._living += 1
+        return number
+
+    def _clear(self, number: int) -> None:
+        """Take a row of the overlay out of its postings."""
+        items, _ = self.overlay.row(number)
+        gone = items.copy()
+        nothing = np.zeros(len(gone), dtype=np.float32)
+        kept = np.zeros(len(gone), dtype=np.bool_)
+        self.overlay.put(number, _NO_ITEMS, _NO_WEIGHTS, nothing, gone, kept)
+
+    def _drop(self, customer_id: str, number: int | None) -> None:
+        slot = self.slot(customer_id)
+        if slot < 0:
+            return
+        self.inv[slot] = 0
+        self._living -= 1
+        if number is not None:
+            self._clear(number)
+            del self._number[customer_id]
+            self._free.append(number)
+
+    def compact(self) -> None:
+        """Make one base of all that lives."""
+        self._take(self.merged())
+
+    def merged(self) -> Base:
+        """A new base of all that lives, as a full recompute makes it."""
+        living = sorted(self.customers())
+        slots = np.array([slot for _, slot in living], dtype=np.int64)
+        rows = self.gather(slots)
+        names = [name for name, _ in living]
+        base = index_base.build(names, rows, self.idf, spare_slots(len(names)))
+        base.threshold[: len(names)] = self.threshold[slots]
+        return base
+
+    def gather(self, slots: NDArray[np.int64]) -> csr_array:
+        """Return the raw rows of slots, (number of slots, items with room); -1 is an empty row."""
+        starts = np.zeros(len(slots) + 1, dtype=np.int64)
+        base, overlay = self.base_rows, self.overlay.rows
+        kernels.row_ends(slots, base, overlay, starts)
+        columns, weights = np.zeros(starts[-1], dtype=np.int32), np.zeros(starts[-1])
+        kernels.copy_rows(slots, base, overlay, starts, columns, weights)
+        ends = starts.astype(np.int32) if starts[-1] < np.iinfo(np.int32).max else starts
+        return csr_array((weights, columns, ends), shape=(len(slots), len(self.idf)))
+
+
+def difference(
+    old: tuple[Columns, Floats], new: tuple[Columns, Floats]
+) -> tuple[Columns, Floats, Floats]:
+    """Where two rows differ: items, the value in the old one, in the new one (0 = not there)."""
+    most = len(old[0]) + len(new[0])
+    items, before, after = np.zeros(most, dtype=np.int32), np.zeros(most), np.zeros(most)
+    found = kernels.difference(*old, *new, items, before, after)
+    return items[:found], before[:found], after[:found]

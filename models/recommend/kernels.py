@@ -1,0 +1,478 @@
+"""Compiled loops of the neighbor index. Arrays only; sizes are the caller's business.
+
+Postings and rows come twice: of the base (read-only, mapped from a snapshot) and of the overlay
+(rows that changed since). A slot below the base's size is a base row, others are overlay rows.
+`inv` of a slot is 1 / norm of its values, 0 where nobody lives.
+
+The first use compiles into a cache beside this file (or in the user's cache folder), which later
+processes load; `prepare` does it ahead and says so where this machine cannot.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+
+COSINE, PEARSON, EUCLIDEAN = 0, 1, 2
+
+
+class KernelError(RuntimeError):
+    """This machine cannot compile or load the kernels."""
+
+
+def _compiled(function: Any) -> Any:
+    """Compile at the first call; without a folder to keep the result in, for this process only."""
+    try:
+        return numba.njit(cache=True, error_model="numpy")(function)
+    except RuntimeError:  # numba found no folder that it may write to
+        return numba.njit(error_model="numpy")(function)
+
+
+@_compiled
+def count_sort(row_start, row_item, value, post_start, post_slot, post_value):
+    """Turn rows into postings: slots rising within an item. `post_start` (m + 1) is written."""
+    items = len(post_start) - 1
+    post_start[:] = 0
+    for at in range(len(row_item)):
+        post_start[row_item[at] + 1] += 1
+    for item in range(items):
+        post_start[item + 1] += post_start[item]
+    place = post_start[:-1].copy()
+    for slot in range(len(row_start) - 1):
+        for at in range(row_start[slot], row_start[slot + 1]):
+            to = place[row_item[at]]
+            post_slot[to] = slot
+            post_value[to] = value[at]
+            place[row_item[at]] = to + 1
+
+
+@_compiled
+def accumulate(items, values, base, overlay, acc, touched):
+    """Add values * postings to `acc`; the slots that are not 0 any more, and how many there are.
+
+    base     start (m + 1), slot, value
+    overlay  start (m), length (m), slot, value
+    acc      float32 zeros, one a slot; a slot is listed once, when it leaves 0
+    """
+    b_start, b_slot, b_value = base
+    o_start, o_length, o_slot, o_value = overlay
+    found = 0
+    for q in range(len(items)):
+        item, x = items[q], values[q]
+        if item + 1 < len(b_start):
+            for at in range(b_start[item], b_start[item + 1]):
+                slot = b_slot[at]
+                before = acc[slot]
+                after = before + x * b_value[at]
+                acc[slot] = after
+                if before == 0 and after != 0:
+                    touched[found] = slot
+                    found += 1
+        for at in range(o_start[item], o_start[item] + o_length[item]):
+            slot = o_slot[at]
+            before = acc[slot]
+            after = before + x * o_value[at]
+            acc[slot] = after
+            if before == 0 and after != 0:
+                touched[found] = slot
+                found += 1
+    return found
+
+
+@_compiled
+def _sift(heap, size, value):
+    """Put a value in place of the least of a full min-heap, or behind those of another."""
+    if size < len(heap):
+        at = size
+        while at > 0 and heap[(at - 1) >> 1] > value:
+            heap[at] = heap[(at - 1) >> 1]
+            at = (at - 1) >> 1
+        heap[at] = value
+        return size + 1
+    at, child = 0, 1
+    while child < size:
+        if child + 1 < size and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= value:
+            break
+        heap[at] = heap[child]
+        at, child = child, 2 * child + 1
+    heap[at] = value
+    return size
+
+
+@_compiled
+def select_cosine(acc, touched, found, own, inv, heap, slack, keys):
+    """Keep the touched slots that may be among the len(heap) best; `acc` is zeroed.
+
+    slack    relative error of a key: who is within twice of it may be better
+    keys     float32 scratch, one a slot
+    Returns  how many of `touched` are candidates, now at its front
+    """
+    size = 0
+    for t in range(found):
+        slot = touched[t]
+        key = acc[slot] * inv[slot]
+        acc[slot] = 0
+        if slot == own:
+            key = np.float32(0)
+        keys[t] = key
+        if key > 0 and (size < len(heap) or key > heap[0]):
+            size = _sift(heap, size, key)
+    least = heap[0] * (1 - 2 * slack) if size == len(heap) else np.float32(0)
+    kept = 0
+    for t in range(found):
+        if keys[t] > 0 and keys[t] >= least:
+            touched[kept] = touched[t]
+            kept += 1
+    return kept
+
+
+@_compiled
+def select_centered(acc, touched, found, own, inv, total, own_total, own_inv, items, heap, slack):
+    """The same for Pearson over `items` columns, zeros included; of who shares an item."""
+    size = 0
+    spread = np.sqrt(max(1 / (own_inv * own_inv) - own_total * own_total / items, 0.0))
+    for step in range(2):
+        least = heap[0] if size == len(heap) else 0.0
+        kept = 0
+        for t in range(found):
+            slot = touched[t]
+            if inv[slot] > 0 and slot != own and spread > 0:
+                norm2, sums = 1 / (np.float64(inv[slot]) * inv[slot]), np.float64(total[slot])
+                other = max(norm2 - sums * sums / items, 0.0)
+                shared = np.float64(acc[slot])
+                away = own_total * sums / items
+                error = slack * (shared + away)
+                if other < norm2 * slack * 4:  # a nearly constant row: rescored whatever it is
+                    high, low = 2.0, -2.0
+                else:
+                    below = spread * np.sqrt(other)
+                    high, low = (shared - away + error) / below, (shared - away - error) / below
+                if step == 0 and low > 0 and (size < len(heap) or low > heap[0]):
+                    size = _sift(heap, size, low)
+                elif step == 1 and high > 0 and high >= least - 4 * slack:
+                    touched[kept] = slot
+                    kept += 1
+            if step == 1:
+                acc[slot] = 0
+    return kept
+
+
+@_compiled
+def select_near(acc, touched, own, inv, exponent, own_norm2, own_exponent, heap, slack):
+    """The same for the Euclidean distance; who shares no item is a candidate too."""
+    size, kept = 0, 0
+    for step in range(2):
+        least = heap[0] if size == len(heap) else -np.inf
+        for slot in range(len(inv)):
+            if inv[slot] > 0 and slot != own:
+                scale = 2.0 ** exponent[slot]
+                norm2 = scale * scale / (np.float64(inv[slot]) * inv[slot])
+                shared = 2 * acc[slot] * scale * 2.0**own_exponent
+                key = shared - norm2
+                error = slack * (shared + norm2)
+                if step == 0 and (size < len(heap) or key - error > heap[0]):
+                    size = _sift(heap, size, key - error)
+                elif step == 1 and key + error >= least - slack * (abs(least) + own_norm2):
+                    touched[kept] = slot
+                    kept += 1
+            if step == 1:
+                acc[slot] = 0
+    return kept
+
+
+@_compiled
+def rescore(slots, kind, items, values, count, mark, seen, idf, base, overlay, out):
+    """Score candidates exactly, from their rows in float64.
+
+    items, values  the asking row, idf-weighted; `mark` float64 and `seen` int32 zeros, one an item
+    count          number of items, for Pearson
+    base, overlay  start, length, item, weight of rows; a slot is an index into both in turn
+    """
+    b_start, b_item, b_weight = base
+    o_start, o_length, o_item, o_weight = overlay
+    own2, own1 = 0.0, 0.0
+    for q in range(len(items)):
+        mark[items[q]] = values[q]
+        own2 += values[q] * values[q]
+        own1 += values[q]
+    rows = len(b_start) - 1
+    for c in range(len(slots)):
+        late = slots[c] >= rows
+        number = slots[c] - rows if late else slots[c]
+        first = o_start[number] if late else b_start[number]
+        last = first + o_length[number] if late else b_start[number + 1]
+        dot, norm2, sums, apart = 0.0, 0.0, 0.0, 0.0
+        for at in range(first, last):
+            item = o_item[at] if late else b_item[at]
+            x = (o_weight[at] if late else b_weight[at]) * idf[item]
+            dot += x * mark[item]
+            norm2 += x * x
+            sums += x
+            apart += (x - mark[item]) ** 2
+            if kind == EUCLIDEAN:
+                seen[item] = 1
+        if kind == EUCLIDEAN:
+            for q in range(len(items)):
+                if seen[items[q]] == 0:
+                    apart += values[q] * values[q]
+            for at in range(first, last):
+                seen[o_item[at] if late else b_item[at]] = 0
+        out[c] = _score(kind, dot, own2, own1, norm2, sums, apart, count)
+    for q in range(len(items)):
+        mark[items[q]] = 0.0
+
+
+@_compiled
+def _score(kind, dot, own2, own1, norm2, sums, apart, count):
+    if kind == EUCLIDEAN:
+        return 1 / (1 + np.sqrt(apart))
+    if kind == PEARSON:
+        a, b = own2 - own1 * own1 / count, norm2 - sums * sums / count
+        if a <= 1e-12 * own2 or b <= 1e-12 * norm2:  # constant but for rounding
+            return 0.0
+        return (dot - own1 * sums / count) / np.sqrt(a) / np.sqrt(b)
+    return dot / np.sqrt(own2) / np.sqrt(norm2)
+
+
+@_compiled
+def moved(change, acc, touched, found, own, norms, inv, threshold, base, overlay, acc2, out):
+    """Find the slots whose list the owner of a changed row enters or leaves.
+
+    change         items where the rows differ, and old minus new value
+    acc, touched   dots of the new row, and whom it touches
+    norms          1 / norm of the new and of the old row
+    threshold      float32, one a slot: the least score of its list, infinite if it has none
+    acc2           float32 zeros, one a slot
+    Returns        how many slots were written to `out`
+    """
+    items, values = change
+    b_start, b_slot, b_value = base
+    o_start, o_length, o_slot, o_value = overlay
+    for q in range(len(items)):
+        item = items[q]
+        if item + 1 < len(b_start):
+            for at in range(b_start[item], b_start[item + 1]):
+                acc2[b_slot[at]] += values[q] * b_value[at]
+        for at in range(o_start[item], o_start[item] + o_length[item]):
+            acc2[o_slot[at]] += values[q] * o_value[at]
+    kept = 0
+    for t in range(found):
+        slot = touched[t]
+        if slot != own and _crosses(acc[slot], acc2[slot], norms, inv[slot], threshold[slot]):
+            out[kept] = slot
+            kept += 1
+    for q in range(len(items)):  # who shared only what is gone; `acc2` is zeroed on the way
+        item = items[q]
+        if item + 1 < len(b_start):
+            for at in range(b_start[item], b_start[item + 1]):
+                slot = b_slot[at]
+                alone = acc[slot] == 0 and slot != own
+                if alone and _crosses(acc[slot], acc2[slot], norms, inv[slot], threshold[slot]):
+                    out[kept] = slot
+                    kept += 1
+                acc2[slot] = 0
+        for at in range(o_start[item], o_start[item] + o_length[item]):
+            slot = o_slot[at]
+            alone = acc[slot] == 0 and slot != own
+            if alone and _crosses(acc[slot], acc2[slot], norms, inv[slot], threshold[slot]):
+                out[kept] = slot
+                kept += 1
+            acc2[slot] = 0
+    return kept
+
+
+@_compiled
+def _crosses(dot, lost, norms, inv, threshold):
+    least = threshold * np.float32(0.999999)  # lists are ranked by exact scores, these are not
+    now, before = dot * norms[0] * inv, (dot + lost) * norms[1] * inv
+    return inv > 0 and (now >= least) != (before >= least)
+
+
+@_compiled
+def room_needed(items, length, room, end):
+    """The end of the posting pool if every list of these items that is full has to move."""
+    for q in range(len(items)):
+        if length[items[q]] == room[items[q]]:
+            end += max(4, 2 * room[items[q]])
+    return end
+
+
+@_compiled
+def put_postings(slot, items, values, kept, postings, room, end):
+    """Set the slot's value in the overlay's lists of some items, or take it out of them.
+
+    kept      per item: whether the slot stays in its list
+    postings  start (m), length (m), slot, value: the pool has room (`room_needed`)
+    Returns   the new end of the pool
+    """
+    start, length, p_slot, p_value = postings
+    for q in range(len(items)):
+        item = items[q]
+        first, last = start[item], start[item] + length[item]
+        at = first
+        while at < last and p_slot[at] != slot:
+            at += 1
+        if not kept[q]:
+            if at < last:
+                p_slot[at], p_value[at] = p_slot[last - 1], p_value[last - 1]
+                length[item] -= 1
+            continue
+        if at == last:
+            if length[item] == room[item]:
+                room[item] = max(4, 2 * room[item])
+                for old in range(first, last):
+                    p_slot[end + old - first] = p_slot[old]
+                    p_value[end + old - first] = p_value[old]
+                start[item], at = end, end + last - first
+                end += room[item]
+            length[item] += 1
+        p_slot[at], p_value[at] = slot, values[q]
+    return end
+
+
+@_compiled
+def spread(slots, scores, idf, base, overlay, total, holders, touched):
+    """Add each slot's row, at unit length and times its score, to `total`.
+
+    idf            (m,) float64: the weights of items within a row
+    total          float64 zeros, one an item; `holders` int32 zeros: how many of the slots hold it
+    Returns        how many items were touched; they are at the front of `touched`
+    """
+    b_start, b_item, b_weight = base
+    o_start, o_length, o_item, o_weight = overlay
+    rows = len(b_start) - 1
+    found = 0
+    for c in range(len(slots)):
+        slot = slots[c]
+        if slot < rows:
+            first, last = b_start[slot], b_start[slot + 1]
+        else:
+            first = o_start[slot - rows]
+            last = first + o_length[slot - rows]
+        norm2 = 0.0
+        for at in range(first, last):
+            item = b_item[at] if slot < rows else o_item[at]
+            x = (b_weight[at] if slot < rows else o_weight[at]) * idf[item]
+            norm2 += x * x
+        factor = scores[c] / np.sqrt(norm2) if norm2 > 0 else 0.0
+        for at in range(first, last):
+            item = b_item[at] if slot < rows else o_item[at]
+            if holders[item] == 0:
+                touched[found] = item
+                found += 1
+            holders[item] += 1
+            total[item] += factor * (b_weight[at] if slot < rows else o_weight[at]) * idf[item]
+    return found
+
+
+@_compiled
+def holders_of(item, inv, base, overlay, out):
+    """Write some living holders of an item, evenly spread, to `out`.
+
+    Returns  how many were written, and how many there are: exact while all fit, else an estimate
+    """
+    b_start, b_slot, _ = base
+    o_start, o_length, o_slot, _ = overlay
+    first, last = 0, 0
+    if item + 1 < len(b_start):
+        first, last = b_start[item], b_start[item + 1]
+    many = last - first + o_length[item]
+    step = max(1, (many + len(out) - 1) // len(out))
+    found, looked = 0, 0
+    for at in range(0, many, step):
+        if first + at < last:
+            slot = b_slot[first + at]
+        else:
+            slot = o_slot[o_start[item] + first + at - last]
+        looked += 1
+        if inv[slot] > 0:
+            out[found] = slot
+            found += 1
+    return found, (many * found + looked - 1) // max(looked, 1)
+
+
+@_compiled
+def best_of(items, found, total, least, out_item, out_score):
+    """Write the best touched items, best first, equal scores by item; how many there are.
+
+    least  an item with a `total` not above it is left out
+    """
+    size = 0
+    for t in range(found):
+        item = items[t]
+        score = total[item]
+        if score <= least:
+            continue
+        if size == len(out_item):
+            last = size - 1
+            if out_score[last] > score or (out_score[last] == score and out_item[last] < item):
+                continue
+            at = last
+        else:
+            at = size
+            size += 1
+        while at > 0 and (
+            out_score[at - 1] < score or (out_score[at - 1] == score and out_item[at - 1] > item)
+        ):
+            out_score[at], out_item[at] = out_score[at - 1], out_item[at - 1]
+            at -= 1
+        out_score[at], out_item[at] = score, item
+    return size
+
+
+@_compiled
+def difference(old_items, old_values, new_items, new_values, out_items, out_old, out_new):
+    """Write where two rows (items rising) differ, 0 for an item that one lacks; how many items."""
+    a, b, found = 0, 0, 0
+    while a < len(old_items) or b < len(new_items):
+        if b == len(new_items) or (a < len(old_items) and old_items[a] < new_items[b]):
+            out_items[found], out_old[found], out_new[found] = old_items[a], old_values[a], 0.0
+            a += 1
+        elif a == len(old_items) or new_items[b] < old_items[a]:
+            out_items[found], out_old[found], out_new[found] = new_items[b], 0.0, new_values[b]
+            b += 1
+        else:
+            out_items[found] = old_items[a]
+            out_old[found], out_new[found] = old_values[a], new_values[b]
+            a, b = a + 1, b + 1
+            if old_values[a - 1] == new_values[b - 1]:
+                continue
+        found += 1
+    return found
+
+
+@_compiled
+def row_ends(slots, base, overlay, ends):
+    """Write where each slot's row ends if they are put behind one another; ends[0] is 0."""
+    b_start = base[0]
+    o_length = overlay[1]
+    rows = len(b_start) - 1
+    for c in range(len(slots)):
+        slot, length = slots[c], 0
+        if slot >= rows:
+            length = o_length[slot - rows]
+        elif slot >= 0:
+            length = b_start[slot + 1] - b_start[slot]
+        ends[c + 1] = ends[c] + length
+
+
+@_compiled
+def copy_rows(slots, base, overlay, ends, items, weights):
+    """Copy the rows of slots behind one another."""
+    b_start, b_item, b_weight = base
+    o_start, _, o_item, o_weight = overlay
+    rows = len(b_start) - 1
+    for c in range(len(slots)):
+        slot = slots[c]
+        if slot < 0:
+            continue
+        first = o_start[slot - rows] if slot >= rows else b_start[slot]
+        for at in range(ends[c + 1] - ends[c]):
+            if slot >= rows:
+                items[ends[c] + at] = o_item[first + at]
+                weights[ends[c] + at] = o_weight[first + at]
+            else:
+                items[ends[c] + at] = b_item[first + at]
+                weights[ends[c] + at] = b_weight[first + at]

@@ -1,0 +1,222 @@
+"""Who is nearest to a row: candidates by float32 postings, then exact scores of those alone.
+
+The float32 sums have a known error, so that nobody who may be among the nearest is left out; the
+candidates are scored in float64 from their rows. Beyond `SCAN_LIMIT` postings, and in two stages,
+the most held items take no part in finding candidates: then a near customer can be missed.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.recommend import kernels
+from models.recommend.index_rows import Columns, IndexRows, difference
+
+Floats: TypeAlias = NDArray[np.float64]
+Slots: TypeAlias = NDArray[np.int32]
+
+DECIMALS = 9  # scores nearer than this are ties: rounding noise must not rank customers
+#: Postings that one query may read: bounds the cost of who holds thousands of common items.
+SCAN_LIMIT: Final = 20_000_000
+
+
+class Similarity(IntEnum):
+    """How alike two idf-weighted rows are; each in (0, 1], more is nearer.
+
+    COSINE     of the angle between them
+    PEARSON    correlation over all items, those that neither holds included; negative = not alike
+    EUCLIDEAN  1 / (1 + distance)
+    """
+
+    COSINE = kernels.COSINE
+    PEARSON = kernels.PEARSON
+    EUCLIDEAN = kernels.EUCLIDEAN
+
+
+class TwoStage(NamedTuple):
+    """Find candidates by rarer items only, for very many customers.
+
+    held_share  items held by more than this share of the customers find no candidates
+    candidates  how many are scored exactly
+    """
+
+    held_share: float = 0.02
+    candidates: int = 300
+
+
+class Query(NamedTuple):
+    """A row that asks: items rising, idf-weighted values; and its slot, -1 if it has none."""
+
+    slot: int
+    items: Columns
+    values: Floats
+
+
+class Nearest:
+    """Searches the rows of one index. One search at a time: it has one set of scratch arrays."""
+
+    def __init__(self, rows: IndexRows) -> None:
+        self._rows = rows
+        self._fit()
+
+    def _fit(self) -> None:
+        """Size the scratch arrays to the slots and items that there are."""
+        slots, items = len(self._rows.inv), len(self._rows.idf)
+        self._acc = np.zeros(slots, dtype=np.float32)
+        self._other = np.zeros(slots, dtype=np.float32)
+        self._keys = np.zeros(slots, dtype=np.float32)
+        self._touched = np.zeros(slots, dtype=np.int32)
+        self._crossing = np.zeros(slots, dtype=np.int32)
+        self._mark = np.zeros(items)
+        self._seen = np.zeros(items, dtype=np.int32)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the scratch arrays."""
+        return sum(one.nbytes for one in vars(self).values() if isinstance(one, np.ndarray))
+
+    def query(self, slot: int) -> Query:
+        """The row of a slot, as it asks."""
+        items, weights = self._rows.row(slot)
+        return Query(slot, items, weights * self._rows.idf[items])
+
+    def nearest(
+        self, query: Query, k: int, similarity: Similarity, two_stage: TwoStage | None = None
+    ) -> tuple[Slots, Floats]:
+        """Slots of the k nearest, best first, equal scores by customer id; scores, rounded.
+
+        Fewer than k where fewer have a score > 0.
+        """
+        if not len(query.items) or k == 0:
+            return self._touched[:0], np.zeros(0)
+        scaled, exponent, found = self._scan(query, two_stage)
+        wanted = k if two_stage is None else max(k, two_stage.candidates)
+        slots = self._select(query, scaled, exponent, found, wanted, similarity)
+        scores = self._score(query, slots, similarity)
+        return self._rank(slots, scores, k)
+
+    def crossed(self, query: Query, old: tuple[Columns, Floats]) -> Slots:
+        """Slots whose list the query's owner enters or leaves, now that the row is no longer `old`.
+
+        A list is known by its threshold, the cosine of its last; who has none is left out.
+        old  items, rising, and raw weights of the row before
+        """
+        before = old[0], old[1] * self._rows.idf[old[0]]
+        items, was, now = difference(before, (query.items, query.values))
+        if not len(items):
+            return self._crossing[:0]
+        scaled, exponent, found = (
+            self._scan(query, None) if len(query.items) else (query.values, 0, 0)
+        )
+        earlier = np.ldexp(before[1], -exponent)
+        norms = np.zeros(2)
+        norms[0] = 1 / np.sqrt(scaled @ scaled) if len(scaled) else 0.0
+        norms[1] = 1 / np.sqrt(earlier @ earlier) if len(earlier) else 0.0
+        change = items, np.ldexp(was - now, -exponent).astype(np.float32)
+        rows = self._rows
+        count = kernels.moved(
+            change, self._acc, self._touched, found, query.slot, norms, rows.inv, rows.threshold,
+            rows.base_postings, rows.overlay.postings, self._other, self._crossing,
+        )  # fmt: skip
+        self._acc[self._touched[:found]] = 0
+        return self._crossing[:count]
+
+    def _scan(self, query: Query, two_stage: TwoStage | None) -> tuple[Floats, int, int]:
+        """Sum the postings of the query's items into `_acc`.
+
+        Returns  the query's values over a power of two, that power, how many slots were touched
+        """
+        rows = self._rows
+        if len(self._acc) != len(rows.inv) or len(self._mark) != len(rows.idf):
+            self._fit()
+        exponent = int(np.frexp(query.values.max())[1])
+        scaled = np.ldexp(query.values, -exponent)
+        items, values = query.items, scaled.astype(np.float32)
+        held = self._held(items)
+        if two_stage is not None:
+            few = held <= max(two_stage.held_share * len(rows), held.min())
+            items, values, held = items[few], values[few], held[few]
+        if held.sum() > SCAN_LIMIT:
+            order = np.argsort(held, kind="stable")
+            order = order[: max(1, int(np.searchsorted(np.cumsum(held[order]), SCAN_LIMIT)))]
+            items, values = items[order], values[order]
+        found = kernels.accumulate(
+            items, values, rows.base_postings, rows.overlay.postings, self._acc, self._touched
+        )
+        return scaled, exponent, found
+
+    def _held(self, items: Columns) -> NDArray[np.int64]:
+        """How long the postings of items are."""
+        start = self._rows.base.post_start
+        known = np.minimum(items, len(start) - 2) if len(start) > 1 else np.zeros_like(items)
+        if len(start) == 1:
+            base = np.zeros(len(items), dtype=np.int64)
+        else:
+            base = np.where(items < len(start) - 1, start[known + 1] - start[known], 0)
+        total: NDArray[np.int64] = base + self._rows.overlay.postings[1][items]
+        return total
+
+    def _select(
+        self, query: Query, scaled: Floats, exponent: int, found: int, k: int, by: Similarity
+    ) -> Slots:
+        """Slots that may be among the k nearest; zeroes `_acc`."""
+        rows = self._rows
+        slack = 6e-8 * (len(scaled) + 8)  # of float32 sums of so many terms, all of one sign
+        own2 = float(scaled @ scaled)
+        common: tuple[Any, ...] = self._acc, self._touched, found, query.slot, rows.inv
+        if by is Similarity.COSINE:
+            heap32 = np.zeros(k, dtype=np.float32)
+            kept = kernels.select_cosine(*common, heap32, slack, self._keys)
+        elif by is Similarity.PEARSON:
+            own_inv, own1 = 1 / np.sqrt(own2), float(scaled.sum())
+            count = max(1, self.items)
+            kept = kernels.select_centered(
+                *common, rows.total, own1, own_inv, count, np.zeros(k), slack
+            )
+        else:
+            norm2 = float(query.values @ query.values)
+            kept = kernels.select_near(
+                self._acc,
+                self._touched,
+                query.slot,
+                rows.inv,
+                rows.exponent,
+                norm2,
+                exponent,
+                np.zeros(k),
+                slack,
+            )
+        return self._touched[:kept]
+
+    def _score(self, query: Query, slots: Slots, by: Similarity) -> Floats:
+        rows, scores = self._rows, np.zeros(len(slots))
+        kernels.rescore(
+            slots, int(by), query.items, query.values, max(1, self.items), self._mark, self._seen,
+            rows.idf, rows.base_rows, rows.overlay.rows, scores,
+        )  # fmt: skip
+        return np.minimum(scores.round(DECIMALS), 1.0)
+
+    #: Number of items that there are, for Pearson; the owner of the rows keeps it.
+    items = 0
+
+    def _rank(self, slots: Slots, scores: Floats, k: int) -> tuple[Slots, Floats]:
+        """The k best, ties by customer id. Base slots are in the sequence of ids."""
+        if len(scores) > k:
+            least = np.partition(scores, len(scores) - k)[len(scores) - k]
+            better, equal = slots[scores > least], slots[scores == least]
+            base = len(self._rows.base.ids)
+            early = np.sort(equal[equal < base])[:k]
+            chosen = np.concatenate((better, early, equal[equal >= base]))
+            scores = np.concatenate(
+                (scores[scores > least], np.full(len(chosen) - len(better), least))
+            )
+            slots = chosen
+        name = self._rows.name
+        pairs = zip(scores.tolist(), slots.tolist(), strict=True)
+        ranked = sorted((-score, name(slot), slot) for score, slot in pairs if score > 0)[:k]
+        found = np.array([slot for _, _, slot in ranked], dtype=np.int32)
+        return found, np.array([-score for score, _, _ in ranked])
