@@ -7,6 +7,7 @@ t0 its days are; no cosine and no correlation can see that factor.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import frexp
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,6 +28,7 @@ class Base:
     ids         n customer ids: slot i is ids[i]
     row_start   (n + 1,) int64; row_item (e,) int32 rising within a row; row_weight (e,) float64 raw
     post_start  (m + 1,) int64; post_slot (e,) int32; post_value (e,) float32
+    norm        (slots,) float64 of the idf-weighted row
     inv         (slots,) float32 1 / norm of a row's values, 0 = no row
     total       (slots,) float32 sum of a row's values
     exponent    (slots,) int16: value = weight * idf / 2 ** exponent
@@ -40,6 +42,7 @@ class Base:
     post_start: NDArray[np.int64]
     post_slot: NDArray[np.int32]
     post_value: NDArray[np.float32]
+    norm: Floats
     inv: NDArray[np.float32]
     total: NDArray[np.float32]
     exponent: NDArray[np.int16]
@@ -80,17 +83,21 @@ def build(ids: Sequence[str], rows: csr_array, idf: Floats, spare: int) -> Base:
     weight = np.asarray(rows.data, dtype=np.float64)
     value, exponent = _scaled(weight * idf[item], start)
     inv, total = np.zeros((2, n + spare), dtype=np.float32)
+    norm = np.zeros(n + spare)
     held = np.flatnonzero(np.diff(start))
     inv[held] = 1 / np.sqrt(np.add.reduceat(value * value, start[held])) if len(held) else 0
     total[held] = np.add.reduceat(value, start[held]) if len(held) else 0
     exponents = np.zeros(n + spare, dtype=np.int16)
     exponents[:n] = exponent
+    if len(held):
+        norm[held] = np.sqrt(np.add.reduceat(value * value, start[held]))
+        norm[:n] = np.ldexp(norm[:n], exponent)
     post_start = np.zeros(m + 1, dtype=np.int64)
     post_slot, post_value = np.zeros_like(item), np.zeros(len(item), dtype=np.float32)
     kernels.count_sort(start, item, value.astype(np.float32), post_start, post_slot, post_value)
     return Base(
         SortedIds.of(ids), start, item, weight, post_start, post_slot, post_value,
-        inv, total, exponents, np.full(n + spare, np.inf, dtype=np.float32),
+        norm, inv, total, exponents, np.full(n + spare, np.inf, dtype=np.float32),
     )  # fmt: skip
 
 
@@ -106,4 +113,4 @@ def _scaled(value: Floats, start: NDArray[np.int64]) -> tuple[Floats, NDArray[np
 
 def exponent_of(largest: float) -> int:
     """Return the exponent of a row by its largest idf-weighted value > 0."""
-    return int(np.frexp(largest)[1])
+    return frexp(largest)[1]

@@ -21,12 +21,12 @@ class SortedIds(Sequence[str]):
     ('cup', 2, -1)
     """
 
-    __slots__ = ("_ends", "_text", "block", "ends")
+    __slots__ = ("block", "bounds", "ends", "text")
 
     def __init__(self, block: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
         """Take the UTF-8 of all ids behind one another, and where each ends (n,)."""
         self.block, self.ends = block, ends
-        self._text, self._ends = block.data, ends.data
+        self.text, self.bounds = block.data, ends.data
 
     @classmethod
     def of(cls, ids: Sequence[str]) -> SortedIds:
@@ -48,10 +48,14 @@ class SortedIds(Sequence[str]):
         """Return the id at a place >= 0, or those of a slice."""
         if isinstance(place, slice):
             return [self[i] for i in range(*place.indices(len(self)))]
-        start = self._ends[place - 1] if place else 0
-        return str(self._text[start : self._ends[place]], "utf-8")
+        start = self.bounds[place - 1] if place else 0
+        return str(self.text[start : self.bounds[place]], "utf-8")
 
     def find(self, one: str) -> int:
-        """Return the place of an id, -1 if it is not there. Code points sort as UTF-8 does."""
-        place = bisect_left(self, one)
+        """Return the place of an id, -1 if it is not there."""
+        place = self.place(one)
         return place if place < len(self) and self[place] == one else -1
+
+    def place(self, one: str) -> int:
+        """Return how many ids are before this one. Code points sort as UTF-8 does."""
+        return bisect_left(self, one)

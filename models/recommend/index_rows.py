@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from math import ldexp, sqrt
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -48,13 +49,16 @@ class IndexRows:
     def _take(self, base: Base) -> None:
         """Begin anew over a base, without anything that changed."""
         self.base = base
-        self.inv, self.total, self.exponent = base.inv, base.total, base.exponent
+        self.norm, self.inv, self.total = base.norm, base.inv, base.total
+        self.exponent = base.exponent
         self.threshold = base.threshold
         count = len(base.ids)
         self._number: dict[str, int] = {}
         self._names: list[str] = []
+        self._place = np.zeros(len(base.inv) - count)
         self._free = list(range(len(base.inv) - count))[::-1]
         self._seen: dict[str, int] = {}
+        self._known_names: dict[int, str] = {}
         self._living = int(np.count_nonzero(base.inv))
         self.overlay = Overlay(len(base.inv) - count, len(self.idf), count)
 
@@ -97,26 +101,60 @@ class IndexRows:
         number = self._number.get(customer_id)
         if number is not None:
             return len(self.base.ids) + number
-        slot = self._seen.get(customer_id)
-        if slot is None:
-            slot = self.base.ids.find(customer_id)
-            self._remember(customer_id, slot)
+        slot = self._in_base(customer_id)
         return slot if slot >= 0 and self.inv[slot] > 0 else -1
 
-    def name(self, slot: int) -> str:
-        """The customer of a slot."""
-        count = len(self.base.ids)
-        if slot >= count:
-            return self._names[slot - count]
-        found = self.base.ids[slot]
-        self._remember(found, slot)
+    def slots(self, customer_ids: Iterable[str]) -> NDArray[np.int64]:
+        """The slots of customers, -1 for who has no row."""
+        count, number, seen = len(self.base.ids), self._number, self._seen
+        found = []
+        for one in customer_ids:
+            slot = number.get(one, -1)
+            if slot >= 0:
+                slot += count
+            else:
+                slot = seen.get(one, -2)
+                if slot == -2:
+                    slot = self._in_base(one)
+            found.append(slot)
+        slots = np.array(found, dtype=np.int64)
+        slots[self.inv[slots] == 0] = -1
+        return slots
+
+    def _in_base(self, customer_id: str) -> int:
+        """Where the base has a customer, -1 if nowhere. Whoever was found will be asked again."""
+        slot = self._seen.get(customer_id)
+        if slot is None:
+            if len(self._seen) >= _CACHED:
+                self._seen.clear()
+            slot = self._seen[customer_id] = self.base.ids.find(customer_id)
+        return slot
+
+    def names(self, slots: NDArray[np.integer]) -> list[str]:
+        """The customers of slots."""
+        count, found = len(self.base.ids), []
+        text, ends, known = self.base.ids.text, self.base.ids.bounds, self._known_names
+        if len(known) + len(slots) > _CACHED:
+            known.clear()
+        for slot in slots.tolist():
+            if slot >= count:
+                found.append(self._names[slot - count])
+                continue
+            one = known.get(slot)
+            if one is None:
+                one = known[slot] = str(text[ends[slot - 1] if slot else 0 : ends[slot]], "utf-8")
+                self._seen[one] = slot
+            found.append(one)
         return found
 
-    def _remember(self, customer_id: str, slot: int) -> None:
-        """Keep where a customer is in the base: whoever was found will be asked about next."""
-        if len(self._seen) >= _CACHED:
-            self._seen.clear()
-        self._seen[customer_id] = slot
+    def places(self, slots: NDArray[np.integer]) -> Floats:
+        """Where the customers of slots are among the base's ids, sorted; between two if new."""
+        base = len(self.base.ids)
+        found = slots.astype(np.float64)
+        late = slots >= base
+        if late.any():
+            found[late] = self._place[slots[late] - base]
+        return found
 
     def customers(self) -> Iterator[tuple[str, int]]:
         """All customers with a row, and their slots."""
@@ -162,7 +200,8 @@ class IndexRows:
         changed, _, now = difference(old, (items, weights))
         scaled = np.ldexp(values, -exponent)
         self.exponent[slot] = exponent
-        self.inv[slot] = 1 / np.sqrt(scaled @ scaled)
+        norm = sqrt(float(scaled @ scaled))
+        self.norm[slot], self.inv[slot] = ldexp(norm, exponent), 1 / norm
         self.total[slot] = scaled.sum()
         posted = np.ldexp(now * self.idf[changed], -exponent).astype(np.float32)
         self.overlay.put(number, items, weights, posted, changed, now > 0)
@@ -179,6 +218,8 @@ class IndexRows:
         self._number[customer_id] = number
         here = len(self.base.ids) + number
         self.threshold[here] = np.inf
+        place = self._in_base(customer_id)
+        self._place[number] = place if place >= 0 else self.base.ids.place(customer_id) - 0.5
         if slot >= 0:
             self.inv[slot] = 0
             self.threshold[here] = self.threshold[slot]

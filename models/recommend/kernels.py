@@ -183,12 +183,37 @@ def select_near(acc, touched, own, inv, exponent, own_norm2, own_exponent, heap,
 
 
 @_compiled
-def rescore(slots, kind, items, values, count, mark, seen, idf, base, overlay, out):
-    """Score candidates exactly, from their rows in float64.
+def cosines(slots, items, values, mark, idf, norm, base, overlay, out):
+    """Score candidates exactly, from their rows in float64 and their norms.
 
-    items, values  the asking row, idf-weighted; `mark` float64 and `seen` int32 zeros, one an item
-    count          number of items, for Pearson
+    items, values  the asking row, idf-weighted, at unit length; `mark` float64 zeros, one an item
     base, overlay  start, length, item, weight of rows; a slot is an index into both in turn
+    """
+    b_start, b_item, b_weight = base
+    o_start, o_length, o_item, o_weight = overlay
+    for q in range(len(items)):
+        mark[items[q]] = values[q] * idf[items[q]]
+    rows = len(b_start) - 1
+    for c in range(len(slots)):
+        slot, dot = slots[c], 0.0
+        if slot < rows:
+            for at in range(b_start[slot], b_start[slot + 1]):
+                dot += b_weight[at] * mark[b_item[at]]
+        else:
+            first = o_start[slot - rows]
+            for at in range(first, first + o_length[slot - rows]):
+                dot += o_weight[at] * mark[o_item[at]]
+        out[c] = dot / norm[slot]
+    for q in range(len(items)):
+        mark[items[q]] = 0.0
+
+
+@_compiled
+def rescore(slots, kind, items, values, count, mark, seen, idf, base, overlay, out):
+    """The same for Pearson and the Euclidean distance.
+
+    items, values  the asking row, idf-weighted; `seen` int32 zeros, one an item
+    count          number of items, for Pearson
     """
     b_start, b_item, b_weight = base
     o_start, o_length, o_item, o_weight = overlay
@@ -333,10 +358,10 @@ def put_postings(slot, items, values, kept, postings, room, end):
 
 
 @_compiled
-def spread(slots, scores, idf, base, overlay, total, holders, touched):
-    """Add each slot's row, at unit length and times its score, to `total`.
+def spread(slots, scores, norm, idf, base, overlay, total, holders, touched):
+    """Add each slot's row, idf-weighted, over its norm and times its score, to `total`.
 
-    idf            (m,) float64: the weights of items within a row
+    norm           (slots,) of idf-weighted rows; empty: idf is left out, of norms too
     total          float64 zeros, one an item; `holders` int32 zeros: how many of the slots hold it
     Returns        how many items were touched; they are at the front of `touched`
     """
@@ -351,19 +376,20 @@ def spread(slots, scores, idf, base, overlay, total, holders, touched):
         else:
             first = o_start[slot - rows]
             last = first + o_length[slot - rows]
-        norm2 = 0.0
-        for at in range(first, last):
-            item = b_item[at] if slot < rows else o_item[at]
-            x = (b_weight[at] if slot < rows else o_weight[at]) * idf[item]
-            norm2 += x * x
-        factor = scores[c] / np.sqrt(norm2) if norm2 > 0 else 0.0
+        length = norm[slot] if len(norm) > 0 else 0.0
+        if len(norm) == 0:
+            for at in range(first, last):
+                length += (b_weight[at] if slot < rows else o_weight[at]) ** 2
+            length = np.sqrt(length)
+        factor = scores[c] / length if length > 0 else 0.0
         for at in range(first, last):
             item = b_item[at] if slot < rows else o_item[at]
             if holders[item] == 0:
                 touched[found] = item
                 found += 1
             holders[item] += 1
-            total[item] += factor * (b_weight[at] if slot < rows else o_weight[at]) * idf[item]
+            weight = factor * (b_weight[at] if slot < rows else o_weight[at])
+            total[item] += weight * idf[item] if len(norm) > 0 else weight
     return found
 
 

@@ -7,6 +7,7 @@ rows that changed since; both have postings item -> customers. To change a row c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -150,19 +151,21 @@ class NeighborIndex:
         watch     remember the row as it was, for `take_nudges`
         Raises    ShapeError, DomainError: then nothing has changed
         """
-        values = np.asarray(weights, dtype=np.float64)
-        if values.shape != (len(item_ids),):
-            raise ShapeError(f"{len(item_ids)} items, weights {values.shape}")
+        if len(weights) != len(item_ids):
+            raise ShapeError(f"{len(item_ids)} items, {len(weights)} weights")
         if len(set(item_ids)) != len(item_ids):
             raise DomainError("item ids of a row are distinct")
-        require(np.isfinite(values) & (values >= 0), "weights are finite and >= 0")
-        held = np.flatnonzero(values > 0)
-        wanted = item_ids if len(held) == len(item_ids) else [item_ids[i] for i in held.tolist()]
-        columns = np.array(self.items.add_all(wanted), dtype=np.int32)
+        values = np.array(weights, dtype=np.float64)
+        least = min(weights, default=1.0)
+        if not (least > 0 and isfinite(sum(weights))):
+            require(np.isfinite(values) & (values >= 0), "weights are finite and >= 0")
+            held = np.flatnonzero(values)
+            values, item_ids = values[held], [item_ids[i] for i in held.tolist()]
+        columns = np.array(self.items.add_all(item_ids), dtype=np.int32)
         if self._rows.widen(len(self.items)):
             self._fit()
         order = np.argsort(columns)
-        columns, values = columns[order], values[held[order]]
+        columns, values = columns[order], values[order]
         if len(columns) > MOST_ITEMS:
             weight = values * self._rows.idf[columns]
             kept = np.sort(np.argsort(-weight, kind="stable")[:MOST_ITEMS])
@@ -191,7 +194,7 @@ class NeighborIndex:
 
     def rows(self, customer_ids: Iterable[str]) -> csr_array:
         """Return the raw rows, (number of ids, len(items)); an empty row for who has none."""
-        slots = np.array([self._rows.slot(who) for who in customer_ids], dtype=np.int64)
+        slots = self._rows.slots(customer_ids)
         found = self._rows.gather(slots)
         found.resize((len(slots), len(self.items)))
         return found
@@ -221,8 +224,7 @@ class NeighborIndex:
             if slot >= 0 and by is Similarity.COSINE and k >= self.watched:
                 full = len(scores) >= self.watched
                 self._rows.threshold[slot] = scores[self.watched - 1] if full else _ANY
-            names = [self._rows.name(one) for one in slots.tolist()]
-            answers.append(list(zip(names, scores.tolist(), strict=True)))
+            answers.append(list(zip(self._rows.names(slots), scores.tolist(), strict=True)))
         return answers
 
     def take_nudges(self, limit: int = MOST_NUDGES) -> list[str]:
@@ -236,7 +238,7 @@ class NeighborIndex:
             slot = self._rows.slot(customer_id)
             slots = self._nearest.crossed(self._nearest.query(slot), old)
             order = np.argsort(-self._rows.threshold[slots], kind="stable")[:limit]
-            found.update(dict.fromkeys(self._rows.name(one) for one in slots[order].tolist()))
+            found.update(dict.fromkeys(self._rows.names(slots[order])))
         names = [name for name in found if name not in self._before]
         self._before.clear()
         return names
@@ -249,10 +251,10 @@ class NeighborIndex:
         similar  (customer id, score >= 0), as `similar` returns them
         by_idf   weigh the items of a row by their idf too
         """
-        slots = np.array([self._rows.slot(who) for who, _ in similar], dtype=np.int64)
+        slots = self._rows.slots(who for who, _ in similar)
         scores = np.array([score for _, score in similar], dtype=np.float64) ** power
         there = slots >= 0
-        return self._spread(slots[there], scores[there], self._rows.idf if by_idf else self._one)
+        return self._spread(slots[there], scores[there], self._rows.norm if by_idf else _NO_NORM)
 
     def together(self, item_ids: Sequence[str], count: int) -> Items:
         """Return what goes well with some items: the cosine of holders, added up over the items.
@@ -270,7 +272,7 @@ class NeighborIndex:
             some, many = kernels.holders_of(column, rows.inv, *lists, out)
             if not some:
                 continue
-            found = self._spread(out[:some], np.ones(some), None)
+            found = self._spread(out[:some], np.ones(some), _NO_NORM)
             for other, both in zip(found.columns.tolist(), found.holders.tolist(), strict=True):
                 shared = both * many / some
                 score = shared / np.sqrt(many * max(self.holders(other), shared))
@@ -291,11 +293,10 @@ class NeighborIndex:
         base = int(start[column + 1] - start[column]) if column + 1 < len(start) else 0
         return base + int(self._rows.overlay.postings[1][column])
 
-    def _spread(self, slots: NDArray[np.int64], scores: Floats, idf: Floats | None) -> Items:
+    def _spread(self, slots: NDArray[np.int64], scores: Floats, norm: Floats) -> Items:
         rows = self._rows
-        weigh = self._one if idf is None else idf
         found = kernels.spread(
-            slots, scores, weigh, rows.base_rows, rows.overlay.rows,
+            slots, scores, norm, rows.idf, rows.base_rows, rows.overlay.rows,
             self._total, self._holders, self._touched,
         )  # fmt: skip
         columns = self._touched[:found].copy()
@@ -306,11 +307,12 @@ class NeighborIndex:
     def _fit(self) -> None:
         """Size the scratch arrays to the items that there is room for."""
         room = len(self._rows.idf)
-        self._total, self._one = np.zeros(room), np.ones(room)
+        self._total = np.zeros(room)
         self._holders = np.zeros(room, dtype=np.int32)
         self._touched = np.zeros(room, dtype=np.int32)
 
 
+_NO_NORM: Final = np.zeros(0)
 _ANY: Final = 1e-30  # the threshold of a list that is not full: whoever is alike enters
 
 

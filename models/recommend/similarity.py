@@ -8,6 +8,7 @@ the most held items take no part in finding candidates: then a near customer can
 from __future__ import annotations
 
 from enum import IntEnum
+from math import frexp
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -133,7 +134,7 @@ class Nearest:
         rows = self._rows
         if len(self._acc) != len(rows.inv) or len(self._mark) != len(rows.idf):
             self._fit()
-        exponent = int(np.frexp(query.values.max())[1])
+        exponent = frexp(float(query.values.max()))[1]
         scaled = np.ldexp(query.values, -exponent)
         items, values = query.items, scaled.astype(np.float32)
         held = self._held(items)
@@ -152,13 +153,10 @@ class Nearest:
     def _held(self, items: Columns) -> NDArray[np.int64]:
         """How long the postings of items are."""
         start = self._rows.base.post_start
-        known = np.minimum(items, len(start) - 2) if len(start) > 1 else np.zeros_like(items)
-        if len(start) == 1:
-            base = np.zeros(len(items), dtype=np.int64)
-        else:
-            base = np.where(items < len(start) - 1, start[known + 1] - start[known], 0)
-        total: NDArray[np.int64] = base + self._rows.overlay.postings[1][items]
-        return total
+        held: NDArray[np.int64] = self._rows.overlay.postings[1][items].astype(np.int64)
+        known = int(np.searchsorted(items, len(start) - 1))  # items rise: later ones are newer
+        held[:known] += start[items[:known] + 1] - start[items[:known]]
+        return held
 
     def _select(
         self, query: Query, scaled: Floats, exponent: int, found: int, k: int, by: Similarity
@@ -194,6 +192,13 @@ class Nearest:
 
     def _score(self, query: Query, slots: Slots, by: Similarity) -> Floats:
         rows, scores = self._rows, np.zeros(len(slots))
+        if by is Similarity.COSINE:
+            unit = query.values / rows.norm[query.slot]
+            kernels.cosines(
+                slots, query.items, unit, self._mark, rows.idf, rows.norm, rows.base_rows,
+                rows.overlay.rows, scores,
+            )  # fmt: skip
+            return np.minimum(scores.round(DECIMALS), 1.0)
         kernels.rescore(
             slots, int(by), query.items, query.values, max(1, self.items), self._mark, self._seen,
             rows.idf, rows.base_rows, rows.overlay.rows, scores,
@@ -215,8 +220,12 @@ class Nearest:
                 (scores[scores > least], np.full(len(chosen) - len(better), least))
             )
             slots = chosen
-        name = self._rows.name
-        pairs = zip(scores.tolist(), slots.tolist(), strict=True)
-        ranked = sorted((-score, name(slot), slot) for score, slot in pairs if score > 0)[:k]
-        found = np.array([slot for _, _, slot in ranked], dtype=np.int32)
-        return found, np.array([-score for score, _, _ in ranked])
+        places = self._rows.places(slots)
+        order = np.lexsort((places, -scores))[:k]
+        order = order[: np.count_nonzero(scores[order] > 0)]
+        slots, scores, places = slots[order], scores[order], places[order]
+        if ((np.diff(scores) == 0) & (np.diff(places) == 0)).any():  # new ones between the same two
+            names = self._rows.names(slots)
+            order = np.array(sorted(range(len(slots)), key=lambda i: (-scores[i], names[i])))
+            slots, scores = slots[order], scores[order]
+        return slots, scores
