@@ -14,9 +14,8 @@ import numpy as np
 from integrations.facts import EventFact, read_events
 from integrations.money import major
 from models.features import rfm
-from models.history import purchase_stats
-from models.segments import model as segments
-from models.segments.scaling import scale
+from models.history import Histories, purchase_stats
+from models.segments import state as segments
 from worker.customer import Found, delivery
 from worker.store.inspecting import Entered, Inspector
 from worker.store.models import KINDS, ArtifactError
@@ -109,12 +108,12 @@ def _features(active: Runtime, found: Found, seen: View, insight: dict[str, Any]
         "repeat_days": int(stats.frequency[0]),
         "active_span_days": int(stats.recency[0]),
         "age_days": int(stats.age[0]),
-        "nearest_segments": _nearest(active, features, insight) if bought else [],
+        "nearest_segments": _nearest(active, past, today, insight) if bought else [],
     }
 
 
 def _nearest(
-    active: Runtime, features: np.ndarray, insight: dict[str, Any]
+    active: Runtime, past: Histories, today: int, insight: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """The two nearest centroids under the model that spoke."""
     version = insight.get("model_versions", {}).get("segments")
@@ -125,7 +124,7 @@ def _nearest(
     except ArtifactError:
         return []
     model = segments.from_state(dict(artifact.arrays), dict(artifact.meta["model"]))
-    distance = np.linalg.norm(model.centroids - scale(model.scaling, features), axis=1)
+    distance = model.geometry.distances(model.points(model.matrix(past, today)))[0]
     return [
         {
             "id": int(model.ids[at]),

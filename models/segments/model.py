@@ -1,150 +1,156 @@
-"""A segmentation at rest and at work: centroids with ids and names; the nearest one wins.
+"""A segmentation at rest and at work: segments with ids and labels; the nearest one wins.
 
 NumPy alone: a process that only assigns need not import scikit-learn.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.artifact import Arrays, Meta, integer, matrix, texts
-from models.checks import ShapeError, of_rank, require
+from models.checks import ShapeError, require
+from models.features import FeatureSet, feature_matrix
+from models.history import Histories
+from models.segments.geometry import Geometry
+from models.segments.labels import Label
 from models.segments.scaling import Scaling, scale
 
 Matrix: TypeAlias = NDArray[np.float64]
 Ids: TypeAlias = NDArray[np.int64]
 
-MARGIN = 0.1  # a customer moves only to a centroid that is nearer by this share
+NOBODY = -1  # the id of no segment: not assigned yet
+OUTLIERS = 0  # the id of the customers that DBSCAN leaves out
+FIRST_ID = 1
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentModel:
     """k segments over d features, sorted by id.
 
-    scaling    of the d features
-    centroids  (k, d) float64, scaled
+    algorithm  key of `models.segments.fit.ALGORITHMS`
+    features   the d columns, their weights, and what the value columns are computed with
+    scaling    of the d columns
+    geometry   how far a point is from each segment
     ids        (k,) int64 rising; an id is never given again to another segment
-    names      k distinct names
+    labels     k labels with distinct names
     next_id    the first id that was never used, > all ids
+    population (2, d) mean and standard deviation of the scaled features when it was fitted
+    step       minor version: how often the centers followed the customers since that fit, >= 0
+    notes      sentences that tell what was not done as asked, and why
     """
 
+    algorithm: str
+    features: FeatureSet
     scaling: Scaling
-    centroids: Matrix
+    geometry: Geometry
     ids: Ids
-    names: tuple[str, ...]
+    labels: tuple[Label, ...]
     next_id: int
+    population: Matrix
+    step: int = 0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ShapeError or DomainError unless the parts fit together."""
-        of_rank(2, centroids=self.centroids)
-        k, d = self.centroids.shape
-        sizes = (len(self.scaling.center), len(self.ids), len(self.names))
-        if sizes != (d, k, k):
-            raise ShapeError(f"features, ids, names are {sizes}, centroids {(k, d)}")
-        require(k > 0, "at least one segment")
-        require(np.isfinite(self.centroids).all(axis=1), "centroids are finite")
+        d, k = len(self.features.columns), len(self.ids)
+        sizes = (len(self.scaling.center), self.geometry.centers.shape, len(self.labels))
+        if sizes != (d, (k, d), k) or self.population.shape != (2, d):
+            raise ShapeError(f"scaling, centers, labels are {sizes}, columns and ids {(d, k)}")
+        require(np.isfinite(self.population).all(axis=1), "population is finite")
         require(np.diff(self.ids) > 0, "ids rise")
-        require(self.ids[0] >= 0 and self.ids[-1] < self.next_id, "0 <= ids < next_id")
+        require(self.ids[0] >= OUTLIERS and self.ids[-1] < self.next_id, "0 <= ids < next_id")
         require(len(set(self.names)) == k, "names are distinct")
+        require(self.step >= 0, "step >= 0")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The k names in English."""
+        return tuple(label.name() for label in self.labels)
+
+    def matrix(self, histories: Histories, as_of_day: int) -> Matrix:
+        """Return the features (n, d) that this model reads, in natural units."""
+        return feature_matrix(self.features, histories, as_of_day)
+
+    def points(self, features: Matrix) -> Matrix:
+        """Return features (n, d) >= 0 on the scale on which distances are taken."""
+        return scale(self.scaling, features) * self.features.weights
+
+    def label(self, segment_id: int) -> Label:
+        """Return the label of a segment; raise DomainError for an unknown id."""
+        require(segment_id in self.ids, f"segment {segment_id} exists")
+        return self.labels[int(np.searchsorted(self.ids, segment_id))]
 
 
 class Assignment(NamedTuple):
     """Segments of n customers.
 
     ids        (n,) int64 nearest segment; the lower id where two are as near
-    distance   (n,) float64 to its centroid, scaled, >= 0
+    distance   (n,) float64 to it, >= 0; with DBSCAN, > 1 never: an outlier is at 1
     runner_up  (n,) int64 second nearest segment; with one segment, the same
     margin     (n,) float64 in [0, 1]: 1 - distance / distance to the runner-up
+    outlier    (n,) float64 >= 0 distance to the nearest center over the median distance of the
+               centers; with DBSCAN, distance to the nearest group over its reach, > 1 = outlier
     """
 
     ids: Ids
     distance: NDArray[np.float64]
     runner_up: Ids
     margin: NDArray[np.float64]
+    outlier: NDArray[np.float64]
 
 
 def assign(model: SegmentModel, features: Matrix) -> Assignment:
-    """Assign every customer to the nearest centroid; a row's answer depends on that row alone.
+    """Assign every customer to the nearest segment; a row's answer depends on that row alone.
 
     features  (n, d) >= 0
     Raises    ShapeError, DomainError
 
-    >>> line = Scaling(center=np.zeros(1), spread=np.ones(1))
-    >>> two = SegmentModel(line, np.array([[0.0], [2.0]]), np.array([3, 5]), ("a", "b"), 6)
-    >>> assign(two, np.array([[0.0], [np.exp(1.5) - 1]]))
-    Assignment(ids=array([3, 5]), distance=array([0. , 0.5]), runner_up=array([5, 3]), \
-margin=array([1.        , 0.66666667]))
+    >>> from models.segments.examples import on_a_line
+    >>> found = assign(on_a_line(0.0, 2.0), np.expm1(np.array([[0.0], [1.5]])).repeat(3, axis=1))
+    >>> found.ids, found.distance.round(3), found.runner_up, found.margin.round(3)
+    (array([1, 2]), array([0.   , 0.866]), array([2, 1]), array([1.   , 0.667]))
     """
-    distance = _distances(model, features)
+    distance = model.geometry.distances(model.points(features))
+    outlier = model.geometry.strangeness(distance)
     rows = np.arange(len(distance))
     nearest = distance.argmin(axis=1)
     best = distance[rows, nearest]
-    others = distance.copy()
-    others[rows, nearest] = np.inf
-    second = others.argmin(axis=1) if len(model.ids) > 1 else nearest
-    far = others[rows, second]
+    if len(model.ids) > 1:
+        distance[rows, nearest] = np.inf
+        second = distance.argmin(axis=1)
+        far = distance[rows, second]
+    else:
+        second, far = nearest, best
     ratio = np.divide(best, far, out=np.ones(len(rows)), where=far > 0)
-    return Assignment(model.ids[nearest], best, model.ids[second], 1.0 - ratio)
+    return Assignment(model.ids[nearest], best, model.ids[second], 1.0 - ratio, outlier)
 
 
-def settle(
-    model: SegmentModel, features: Matrix, current_ids: Ids, *, margin: float = MARGIN
-) -> Ids:
-    """Assign, but leave a customer where it is unless the nearest centroid is clearly nearer.
+def nearest_ids(model: SegmentModel, features: Matrix) -> Ids:
+    """Return the ids of `assign` (n,), and nothing else: for many customers at once."""
+    found: Ids = model.ids[model.geometry.distances(model.points(features)).argmin(axis=1)]
+    return found
 
-    features     (n, d) >= 0
-    current_ids  (n,) the segments that the customers are in; an unknown id (say -1) just moves
-    margin       in [0, 1): move if distance < (1 - margin) * distance to the current centroid
-    Returns      (n,) int64 segment ids
-    Raises       ShapeError, DomainError
 
-    >>> line = Scaling(center=np.zeros(1), spread=np.ones(1))
-    >>> two = SegmentModel(line, np.array([[0.0], [2.0]]), np.array([3, 5]), ("a", "b"), 6)
-    >>> settle(two, np.full((3, 1), np.exp(1.04) - 1), np.array([3, 5, -1]))
-    array([3, 5, 5])
+def rename(model: SegmentModel, segment_id: int, name: str) -> SegmentModel:
+    """Return the model with the operator's name for a segment; "" takes it back.
+
+    Raises  DomainError: unknown id, a name of another segment, more than 80 characters
+
+    >>> from models.segments.examples import on_a_line
+    >>> rename(on_a_line(0.0, 2.0), 2, "Regulars").names
+    ('Champions', 'Regulars')
     """
-    require(0 <= margin < 1, "0 <= margin < 1")
-    if current_ids.shape != (len(features),):
-        raise ShapeError(f"current_ids is {current_ids.shape}, features {features.shape}")
-    distance = _distances(model, features)
-    rows = np.arange(len(distance))
-    nearest = distance.argmin(axis=1)
-    place = np.searchsorted(model.ids, current_ids).clip(0, len(model.ids) - 1)
-    known = model.ids[place] == current_ids
-    stay = known & ~(distance[rows, nearest] < (1.0 - margin) * distance[rows, place])
-    return np.where(stay, current_ids, model.ids[nearest]).astype(np.int64)
-
-
-def to_state(model: SegmentModel) -> tuple[Arrays, Meta]:
-    """Return arrays and JSON from which `from_state` builds an equal model."""
-    arrays: Arrays = {
-        "center": model.scaling.center,
-        "spread": model.scaling.spread,
-        "centroids": model.centroids,
-        "ids": model.ids,
-    }
-    return arrays, {"names": list(model.names), "next_id": model.next_id}
-
-
-def from_state(arrays: Arrays, meta: Meta) -> SegmentModel:
-    """Return the model that `to_state` described; raise ShapeError or DomainError."""
-    names = texts(meta, "names")
-    d = len(np.atleast_1d(arrays.get("center", np.zeros(0))))
-    ids = matrix(arrays, "ids", (len(names),))
-    return SegmentModel(
-        scaling=Scaling(matrix(arrays, "center", (d,)), matrix(arrays, "spread", (d,))),
-        centroids=matrix(arrays, "centroids", (len(names), d)),
-        ids=ids.astype(np.int64),
-        names=names,
-        next_id=integer(meta, "next_id"),
-    )
-
-
-def _distances(model: SegmentModel, features: Matrix) -> Matrix:
-    """(n, k) Euclidean distances, summed per row so that no batch size changes a bit."""
-    points = scale(model.scaling, features)
-    squares = ((points[:, None, :] - model.centroids[None, :, :]) ** 2).sum(axis=2)
-    distances: Matrix = np.sqrt(squares)
-    return distances
+    own = name.strip()
+    model.label(segment_id)
+    others = [
+        label.name(language)
+        for label, other in zip(model.labels, model.ids.tolist(), strict=True)
+        for language in ("en", "zh")
+        if other != segment_id
+    ]
+    require(not own or own not in others, f"{own!r} is the name of no other segment")
+    at = int(np.searchsorted(model.ids, segment_id))
+    labels = list(model.labels)
+    labels[at] = replace(labels[at], own=own)
+    return replace(model, labels=tuple(labels))

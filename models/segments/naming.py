@@ -1,106 +1,113 @@
-"""Names of segments, from where their centroids lie in recency, frequency and money."""
+"""Labels of segments, from where their centers lie in recency, frequency and money."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.checks import ShapeError
+from models.segments.labels import Label
 
 Matrix: TypeAlias = NDArray[np.float64]
 
 CLEAR = 0.5  # a z-score beyond this is said aloud
+FAR = 1.5  # and beyond this with emphasis
 STICKY = 0.25  # a living name stays while its own rule fails by no more than this
+PATIENCE = 2  # and until it has failed by more in so many retrains in a row
 
-_RECENCY = ("Recent", "Occasional", "Dormant")
-_MONEY = ("low spend", "average spend", "high spend")
-_FREQUENCY_WORDS = ("fewer orders", "some orders", "more orders")
-_RECENCY_WORDS = ("more recent", "less recent", "least recent")
-_MONEY_WORDS = ("lower spend", "medium spend", "higher spend")
+_RECENCY = ("recent", "occasional", "dormant")
+_MONEY = ("low", "average", "high")
+_SUFFIXES = (
+    ("more_recent", "less_recent", "least_recent"),
+    ("fewer_orders", "some_orders", "more_orders"),
+    ("lower_spend", "medium_spend", "higher_spend"),
+)
 
 
-def name_segments(z: Matrix, kept: Sequence[str | None]) -> tuple[str, ...]:
-    """Name every segment; all names differ.
+def label_segments(z: Matrix, kept: Sequence[Label | None]) -> tuple[Label, ...]:
+    """Label every segment; all names differ.
 
-    z        (k, 3) z-scores of the centroids among all customers: recency (high = long ago),
-             frequency, money
-    kept     (k,) the name that a segment already has, None for a new one; it stays while its
-             rule still holds with `STICKY` to spare
-    Raises   ShapeError
+    z       (k, >= 3) z-scores of the centers among all customers: recency (high = long ago),
+            frequency, money, and tenure if it is known
+    kept    (k,) the label that a segment already has, None for a new one
+    Raises  ShapeError
 
     >>> z = np.array([[-1.0, 1.0, 1.0], [1.0, -1.0, -1.0], [1.0, 0.6, 0.9]])
-    >>> name_segments(z, [None, None, None])
-    ('Champions', 'Lapsed', 'At risk, valuable')
+    >>> [label.name() for label in label_segments(z, [None, None, None])]
+    ['Champions', 'Lapsed', 'At risk, valuable']
     """
-    if z.ndim != 2 or z.shape[1] != 3 or len(kept) != len(z):
+    if z.ndim != 2 or z.shape[1] < 3 or len(kept) != len(z):
         raise ShapeError(f"z is {z.shape}, kept has {len(kept)}")
-    names: list[str | None] = [
-        old if old is not None and _still_holds(old, row) else None
-        for old, row in zip(kept, z, strict=True)
-    ]
-    rules = [name_of(row) for row in z]
-    for rule in dict.fromkeys(rules):
-        alike = [i for i, other in enumerate(rules) if other == rule]
-        suffixes = _suffixes(z[alike])
-        for i, suffix in zip(alike, suffixes, strict=True):
-            if names[i] is None:
-                names[i] = _free(rule + suffix, names)
-    return tuple(str(name) for name in names)
+    labels = [None if old is None else _aged(old, row) for old, row in zip(kept, z, strict=True)]
+    keys = [key_of(row) for row in z]
+    for key in dict.fromkeys(keys):
+        alike = [i for i, other in enumerate(keys) if other == key]
+        for i, suffix in zip(alike, _suffixes(z[alike, :3]), strict=True):
+            if labels[i] is None:
+                own = "" if kept[i] is None else kept[i].own  # type: ignore[union-attr]
+                labels[i] = _free(Label(key, suffix, levels=_levels(z[i]), own=own), labels)
+    return tuple(label for label in labels if label is not None)
 
 
-def name_of(z: NDArray[np.float64], slack: float = 0.0) -> str:
-    """Return the name that one z-score row (3,) earns; `slack` lowers every threshold.
+def key_of(z: NDArray[np.float64]) -> str:
+    """Return the key that one row of z-scores earns.
 
-    >>> name_of(np.array([-0.8, 0.9, 0.1])), name_of(np.array([0.0, 0.0, 0.0]))
-    ('Loyal', 'Occasional, average spend')
+    >>> key_of(np.array([-0.8, 0.9, 0.1])), key_of(np.array([0.0, 0.0, 0.0]))
+    ('loyal', 'occasional_average')
     """
-    recency, frequency, money = z.tolist()
-    clear = CLEAR - slack
-    recent, stale = recency < -clear, recency > clear
-    if recent and frequency > clear:
-        return "Champions" if money > clear else "Loyal"
-    if recent and money > clear:
-        return "Big baskets"
-    if recent and frequency < -clear:
-        return "New"
-    if stale and (money > clear or frequency > clear):
-        return "At risk, valuable"
-    if stale and money < -clear:
-        return "Lapsed"
-    return f"{_RECENCY[_level(recency)]}, {_MONEY[_level(money)]}"
+    recency, frequency, money = z[:3].tolist()
+    is_young = len(z) == 3 or z[3] < -CLEAR
+    recent, stale = recency < -CLEAR, recency > CLEAR
+    if recent and frequency > CLEAR:
+        return "champions" if money > CLEAR else "loyal"
+    if recent and money > CLEAR:
+        return "big_baskets"
+    if recent and frequency < -CLEAR and is_young:
+        return "new"
+    if stale and (money > CLEAR or frequency > CLEAR):
+        return "at_risk_valuable"
+    if stale and money < -CLEAR:
+        return "lapsed"
+    return f"{_RECENCY[_third(recency)]}_{_MONEY[_third(money)]}"
 
 
-def _still_holds(name: str, z: NDArray[np.float64]) -> bool:
-    """Whether some row within STICKY of z, in each of its three scores, earns the name."""
-    rule = name.split(" (", maxsplit=1)[0]
-    steps = np.array(np.meshgrid(*[(-STICKY, 0.0, STICKY)] * 3)).reshape(3, -1).T
-    return any(name_of(z + step) == rule for step in steps)
+def _aged(label: Label, z: NDArray[np.float64]) -> Label | None:
+    """Return the label after one more retrain; None if its rule has failed often enough."""
+    steps = product((-STICKY, 0.0, STICKY), repeat=len(z[:4]))
+    failed = 0 if label.key in {key_of(z[:4] + np.array(step)) for step in steps} else 1
+    failed *= label.failed + 1
+    return None if failed >= PATIENCE else replace(label, levels=_levels(z), failed=failed)
 
 
-def _level(z: float) -> int:
+def _third(z: float) -> int:
     return 0 if z < -CLEAR else 2 if z > CLEAR else 1
 
 
+def _levels(z: NDArray[np.float64]) -> tuple[int, int, int]:
+    size = np.where(np.abs(z[:3]) > FAR, 2, np.where(np.abs(z[:3]) > CLEAR, 1, 0))
+    recency, frequency, money = (size * np.sign(z[:3])).astype(int).tolist()
+    return recency, frequency, money
+
+
 def _suffixes(z: Matrix) -> list[str]:
-    """Tell namesakes apart by the score in which they differ most."""
-    if len(z) == 1:
-        return [""]
-    spread = z.max(axis=0) - z.min(axis=0)
-    column = int(spread.argmax())
-    words = (_RECENCY_WORDS, _FREQUENCY_WORDS, _MONEY_WORDS)[column]
-    rank = np.empty(len(z), dtype=np.int64)
-    rank[np.lexsort((np.arange(len(z)), z[:, column]))] = np.arange(len(z))
-    if len(z) == 2:
-        return [f" ({words[0] if r == 0 else words[2]})" for r in rank]
-    if len(z) == 3:
-        return [f" ({words[r]})" for r in rank]
-    return [f" ({r + 1})" for r in rank]
+    """Tell namesakes apart by the score in which they differ most; at most three have words."""
+    if len(z) == 1 or len(z) > 3:
+        return [""] * len(z)
+    column = int((z.max(axis=0) - z.min(axis=0)).argmax())
+    low, middle, high = _SUFFIXES[column]
+    words = (low, high) if len(z) == 2 else (low, middle, high)
+    rank = np.argsort(np.lexsort((np.arange(len(z)), z[:, column])))
+    return [words[place] for place in rank]
 
 
-def _free(name: str, taken: Sequence[str | None]) -> str:
-    """Return the name, numbered if another segment has it already."""
-    candidate, number = name, 2
-    while candidate in taken:
-        candidate, number = f"{name} ({number})", number + 1
-    return candidate
+def _free(label: Label, taken: Sequence[Label | None]) -> Label:
+    """Return the label, numbered if another segment has its name already, in any language."""
+    names = {(one.name(), one.name("zh")) for one in taken if one is not None}
+    english, chinese = {name for name, _ in names}, {name for _, name in names}
+    found, number = label, 2
+    while found.name() in english or found.name("zh") in chinese:
+        found, number = replace(label, number=number), number + 1
+    return found

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from integrations.insight import Segment
-from models.features import rfm
 from models.history import Histories
-from models.segments.model import settle
+from models.segments.settling import settle, unsettled
 from worker.insights.figures import NO_MODEL, NO_ORDER, to_date
 from worker.insights.subject import Previous
 from worker.live import Live
@@ -29,9 +28,10 @@ def add_segments(
         for part in parts:
             part["abstained"]["segment"] = NO_MODEL
         return
-    features = rfm(past, today)
+    features = live.segments.matrix(past, today)
     current = [-1 if one.segment_id is None else one.segment_id for one in previous]
-    ids = settle(live.segments, features, np.array(current, dtype=np.int64))
+    standing = unsettled(len(current))._replace(ids=np.array(current, dtype=np.int64))
+    ids = settle(live.segments, features, standing, today).ids
     names = dict(zip(live.segments.ids.tolist(), live.segments.names, strict=True))
     for i, (part, before) in enumerate(zip(parts, previous, strict=True)):
         if features[i, 1] == 0:

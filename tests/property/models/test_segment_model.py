@@ -5,11 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.segments.kmeans import assign, fit_segments, settle
+from models.features import FeatureSet
+from models.segments.fit import fit_matrix
+from models.segments.geometry import Centroids
+from models.segments.labels import Label
 from models.segments.matching import match_centroids
-from models.segments.model import SegmentModel
-from models.segments.naming import name_segments
+from models.segments.model import SegmentModel, assign
+from models.segments.naming import label_segments
 from models.segments.scaling import Scaling, fit_scaling, scale
+from models.segments.settling import Policy, settle, unsettled
 
 FEATURES = arrays(np.float64, st.tuples(st.integers(1, 12), st.just(3)), elements=st.floats(0, 1e9))
 POINTS = arrays(
@@ -24,14 +28,25 @@ def segment_models(draw):
     center = draw(arrays(np.float64, 3, elements=st.floats(0, 10)))
     spread = draw(arrays(np.float64, 3, elements=st.sampled_from([0.0, 0.3, 1.0, 4.0])))
     ids = np.array(sorted(draw(st.sets(st.integers(0, 99), min_size=k, max_size=k))))
-    return SegmentModel(Scaling(center, spread), centroids, ids, tuple(map(str, ids)), 100)
+    labels = tuple(Label("everyone", number=i) for i in range(k))
+    weights = draw(arrays(np.float64, 3, elements=st.sampled_from([0.5, 1.0, 2.0])))
+    return SegmentModel(
+        algorithm="kmeans",
+        features=FeatureSet("rfm", weights),
+        scaling=Scaling(center, spread),
+        geometry=Centroids(centroids),
+        ids=ids,
+        labels=labels,
+        next_id=100,
+        population=np.zeros((2, 3)),
+    )
 
 
 @given(segment_models(), FEATURES)
 def test_the_nearest_centroid_wins_and_the_margin_says_by_how_much(model, features):
     found = assign(model, features)
-    points = scale(model.scaling, features)
-    by_id = dict(zip(model.ids.tolist(), model.centroids, strict=True))
+    points = model.points(features)
+    by_id = dict(zip(model.ids.tolist(), model.geometry.centers, strict=True))
     for row, point in enumerate(points):
         distance = {i: np.sqrt(((point - c) ** 2).sum()) for i, c in by_id.items()}
         ranked = sorted(distance, key=lambda i: (distance[i], i))
@@ -47,11 +62,13 @@ def test_batches_change_nothing_and_settled_customers_stay(model, features, marg
     for row in range(len(features)):
         alone = assign(model, features[row : row + 1])
         assert all(a[0] == w[row] for a, w in zip(alone, whole, strict=True))
-    start = np.resize(model.ids, len(features))
-    settled = settle(model, features, start, margin=margin)
-    assert (settle(model, features, settled, margin=margin) == settled).all()
-    assert ((settled == start) | (settled == whole.ids)).all()
-    assert (settle(model, features, whole.ids, margin=margin) == whole.ids).all()
+    start = unsettled(len(features))._replace(ids=np.resize(model.ids, len(features)))
+    policy = Policy(margin=margin)
+    settled = settle(model, features, start, 9, policy)
+    np.testing.assert_equal(settle(model, features, settled, 9, policy), settled)
+    assert ((settled.ids == start.ids) | (settled.ids == whole.ids)).all()
+    nearest = start._replace(ids=whole.ids)
+    assert (settle(model, features, nearest, 9, policy).ids == whole.ids).all()
 
 
 @given(POINTS, POINTS, st.randoms(use_true_random=False))
@@ -76,14 +93,15 @@ def test_scaled_features_are_bounded_finite_and_ordered_as_before(features):
         assert (np.diff(points[order, column]) >= 0).all()
 
 
-@given(st.lists(st.tuples(*[st.floats(-3, 3)] * 3), min_size=1, max_size=9), st.data())
-def test_names_are_distinct_and_stay_on_a_second_look(rows, data):
+@given(st.lists(st.tuples(*[st.floats(-3, 3)] * 4), min_size=1, max_size=9), st.data())
+def test_names_are_distinct_in_both_languages_and_stay_on_a_second_look(rows, data):
     z = np.array(rows)
-    names = name_segments(z, [None] * len(z))
-    assert len(set(names)) == len(z)
-    assert name_segments(z, names) == names
-    kept = [data.draw(st.sampled_from([name, None])) for name in names]
-    assert len(set(name_segments(z, kept))) == len(z)
+    labels = label_segments(z, [None] * len(z))
+    assert label_segments(z, labels) == labels
+    kept = [data.draw(st.sampled_from([label, None])) for label in labels]
+    for found in (labels, label_segments(z, kept)):
+        for language in ("en", "zh"):
+            assert len({label.name(language) for label in found}) == len(z)
 
 
 @given(st.integers(30, 80), st.integers(0, 2**31), st.integers(1, 9))
@@ -91,8 +109,9 @@ def test_names_are_distinct_and_stay_on_a_second_look(rows, data):
 def test_any_shop_can_be_segmented_and_segmented_again(customers, seed, distinct):
     rng = np.random.default_rng(seed)
     features = rng.lognormal(2, 2, (distinct, 3))[rng.integers(0, distinct, customers)].round()
-    model = fit_segments(features, rng=rng)
-    again = fit_segments(features, rng=rng, previous=model)
+    rfm = FeatureSet("rfm", np.ones(3))
+    model = fit_matrix(features, rfm, rng=rng)
+    again = fit_matrix(features, rfm, rng=rng, previous=model)
     assert len(model.ids) <= distinct
     assert again.ids.tolist() == model.ids.tolist()
     assert again.names == model.names

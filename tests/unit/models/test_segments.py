@@ -2,12 +2,16 @@ import numpy as np
 import pytest
 
 from models.checks import DomainError, ShapeError
-from models.features import rfm
-from models.segments.kmeans import assign, fit_segments, settle
+from models.features import FeatureSet
+from models.segments.examples import on_a_line
+from models.segments.fit import fit_matrix
+from models.segments.fit import fit_segments as fit_histories
+from models.segments.labels import Label
 from models.segments.matching import match_centroids
-from models.segments.model import SegmentModel
-from models.segments.naming import name_of, name_segments
-from models.segments.scaling import Scaling, fit_scaling, rescale, scale
+from models.segments.model import assign
+from models.segments.naming import key_of, label_segments
+from models.segments.scaling import fit_scaling, rescale, scale
+from models.segments.settling import Policy, settle, unsettled
 
 
 def shop(seed=0, customers=600):
@@ -16,6 +20,13 @@ def shop(seed=0, customers=600):
     third = customers // 3
     kinds = [(5, 20, 90_000), (60, 4, 12_000), (400, 1, 2_000)]
     return np.vstack([np.array(kind) * rng.lognormal(0, 0.25, (third, 3)) for kind in kinds])
+
+
+RFM = FeatureSet("rfm", np.ones(3))
+
+
+def fit_segments(table, **options):
+    return fit_matrix(table, RFM, **options)
 
 
 @pytest.fixture
@@ -64,11 +75,12 @@ def test_a_far_centroid_is_new_even_where_a_live_id_is_free():
     assert (matched.ids.tolist(), matched.next_id) == ([1, 3], 4)
 
 
-def test_the_number_of_segments_is_chosen_between_five_and_eight_and_less_for_few():
+def test_few_customers_make_few_segments_and_a_note_says_so():
     rng = np.random.default_rng(4)
-    assert 5 <= len(fit_segments(shop(), rng=rng).ids) <= 8
-    assert len(fit_segments(shop(customers=30), rng=rng).ids) == 3
-    assert 4 <= len(fit_segments(shop(customers=48), rng=rng).ids) <= 5
+    assert len(fit_segments(shop(), rng=rng).ids) == 6
+    few = fit_segments(shop(customers=30), rng=rng)
+    assert len(few.ids) == 3
+    assert few.notes == ("6 segments were asked for; 30 customers, 30 of them distinct, make 3.",)
 
 
 def test_customers_all_alike_are_one_segment():
@@ -76,6 +88,7 @@ def test_customers_all_alike_are_one_segment():
     found = assign(model, np.ones((2, 3)))
     assert found.ids.tolist() == found.runner_up.tolist() == [1, 1]
     assert found.distance.tolist() == [0, 0]
+    assert model.notes == ("All customers are alike: they are one segment.",)
 
 
 def test_fewer_than_thirty_customers_or_impossible_features_are_refused(model):
@@ -95,26 +108,27 @@ def test_fewer_than_thirty_customers_or_impossible_features_are_refused(model):
 
 def test_the_same_generator_gives_the_same_model():
     first, second = (fit_segments(shop(), rng=np.random.default_rng(7)) for _ in range(2))
-    np.testing.assert_allclose(first.centroids, second.centroids)
+    np.testing.assert_allclose(first.geometry.centers, second.geometry.centers)
     assert first.names == second.names
 
 
 def test_settling_needs_a_clear_difference():
-    line = Scaling(np.zeros(1), np.ones(1))
-    two = SegmentModel(line, np.array([[0.0], [2.0]]), np.array([1, 2]), ("a", "b"), 3)
-    at = np.expm1(np.array([[1.0], [1.04], [1.2]]))
+    two = on_a_line(0.0, 2.0)
+    at = np.expm1(np.array([[1.0], [1.04], [1.2]])).repeat(3, axis=1)
+    in_1, in_99 = (unsettled(3)._replace(ids=np.full(3, one)) for one in (1, 99))
     assert assign(two, at).ids.tolist() == [1, 2, 2]
-    assert settle(two, at, np.array([1, 1, 1])).tolist() == [1, 1, 2]
-    assert settle(two, at, np.array([99, 99, 99])).tolist() == [1, 2, 2]
-    assert settle(two, at, np.array([1, 1, 1]), margin=0.0).tolist() == [1, 2, 2]
+    assert settle(two, at, in_1, 5, Policy(margin=0.1)).ids.tolist() == [1, 1, 2]
+    assert settle(two, at, in_99, 5, Policy(margin=0.1)).ids.tolist() == [1, 2, 2]
+    assert settle(two, at, in_1, 5, Policy(margin=0.0)).ids.tolist() == [1, 2, 2]
 
 
 def test_a_warm_start_on_cdnow_moves_few_customers(cdnow, end_of_calibration):
-    first = fit_segments(rfm(cdnow, end_of_calibration), k=6, rng=np.random.default_rng(0))
-    later = rfm(cdnow, end_of_calibration + 28)
-    second = fit_segments(later, rng=np.random.default_rng(1), previous=first)
+    first = fit_histories(cdnow, end_of_calibration, k=6, rng=np.random.default_rng(0))
+    day = end_of_calibration + 28
+    second = fit_histories(cdnow, day, rng=np.random.default_rng(1), previous=first)
+    later = first.matrix(cdnow, day)
     assert second.ids.tolist() == first.ids.tolist()
-    assert (assign(first, later).ids != assign(second, later).ids).mean() < 0.1
+    assert (assign(first, later).ids != assign(second, second.matrix(cdnow, day)).ids).mean() < 0.1
 
 
 def test_a_constant_column_scales_to_zero_and_a_nearly_constant_one_does_not():
@@ -148,6 +162,8 @@ def test_rescaling_carries_points_over():
         ((-1, 1, 0), "Loyal"),
         ((-1, 0, 1), "Big baskets"),
         ((-1, -1, -1), "New"),
+        ((-1, -1, -1, -1), "New"),
+        ((-1, -1, -1, 1), "Recent, low spend"),
         ((1, 1, 1), "At risk, valuable"),
         ((1, -1, -1), "Lapsed"),
         ((0, 1, 1), "Occasional, high spend"),
@@ -156,17 +172,35 @@ def test_rescaling_carries_points_over():
     ],
 )
 def test_the_vocabulary(z, name):
-    assert name_of(np.array(z, dtype=float)) == name
+    assert Label(key_of(np.array(z, dtype=float))).name() == name
 
 
-def test_namesakes_are_told_apart_and_a_living_name_stays_until_its_rule_fails_clearly():
+def names(z, kept):
+    return tuple(label.name() for label in label_segments(z, kept))
+
+
+def test_namesakes_are_told_apart():
     z = np.array([[-1.0, 0.8, 0.9], [-1.0, 2.5, 1.0]])
-    pair = name_segments(z, [None, None])
+    pair = names(z, [None, None])
     assert pair == ("Champions (fewer orders)", "Champions (more orders)")
-    assert name_segments(z, ["Champions", None]) == ("Champions", "Champions (more orders)")
-    slipping, gone = np.array([[-0.4, 0.4, 0.4]]), np.array([[0.9, -0.9, -0.9]])
-    assert name_segments(slipping, ["Champions"]) == ("Champions",)
-    assert name_segments(gone, ["Champions"]) == ("Lapsed",)
+    assert names(z, [Label("champions"), None]) == ("Champions", "Champions (more orders)")
     for alike in (3, 4, 9):
-        names = name_segments(np.tile([-1.0, 1.0, 1.0], (alike, 1)), [None] * alike)
-        assert len(set(names)) == alike
+        found = label_segments(np.tile([-1.0, 1.0, 1.0], (alike, 1)), [None] * alike)
+        for language in ("en", "zh"):
+            assert len({label.name(language) for label in found}) == alike
+
+
+def test_a_living_name_stays_until_its_rule_has_failed_clearly_in_two_retrains():
+    slipping, gone = np.array([[-0.4, 0.4, 0.4]]), np.array([[0.9, -0.9, -0.9]])
+    assert names(slipping, [Label("champions")]) == ("Champions",)
+    once = label_segments(gone, [Label("champions")])
+    assert (once[0].key, once[0].failed) == ("champions", 1)
+    assert label_segments(slipping, once)[0].failed == 0
+    assert names(gone, once) == ("Lapsed",)
+
+
+def test_the_name_that_an_operator_gave_outlives_every_rule():
+    gone = np.array([[0.9, -0.9, -0.9]])
+    kept = label_segments(gone, label_segments(gone, [Label("champions", own="Our best")]))
+    assert kept[0].name() == kept[0].name("zh") == "Our best"
+    assert kept[0].key == "lapsed"

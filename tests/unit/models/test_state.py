@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from models.checks import ModelError
+from models.features import FeatureSet
 from models.forecast import forecast
 from models.history import from_orders
 from models.recommend import recommender
 from models.recommend.interactions import Interactions
-from models.segments import kmeans
+from models.segments import state as segment_state
+from models.segments.fit import fit_matrix
 
 CUSTOMERS = 97
 
@@ -27,7 +29,8 @@ def _forecaster():
 
 def _segments():
     rng = np.random.default_rng(0)
-    return kmeans.fit_segments(rng.lognormal(3.0, 1.0, (CUSTOMERS, 3)), rng=rng)
+    table = rng.lognormal(3.0, 1.0, (CUSTOMERS, 3))
+    return fit_matrix(table, FeatureSet("rfm", np.ones(3)), rng=rng)
 
 
 def _recommender():
@@ -39,7 +42,7 @@ def _recommender():
 
 ARTIFACTS = {
     "forecaster": (forecast, _forecaster),
-    "segments": (kmeans, _segments),
+    "segments": (segment_state, _segments),
     "recommender": (recommender, _recommender),
 }
 

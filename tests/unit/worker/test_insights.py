@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from integrations.encoding import material
-from models.features import rfm
 from models.forecast.forecast import fit_forecaster
-from models.segments.kmeans import fit_segments
+from models.segments.fit import fit_segments
 from tests.builders import DAY_S, T0, facts, folded, order, viewed
 from worker.insights.subject import Options, Previous, Subject
 from worker.insights.write import write
@@ -81,10 +80,9 @@ def shop():
     views.append(seen("never", viewed("never", "tea", "v")))
     past = histories(views, UTC, "EUR")
     today = UTC.day(NOW_S)
-    features = rfm(past, today)
     live = Live(
         generation=1,
-        segments=fit_segments(features[features[:, 1] > 0], rng=np.random.default_rng(7), k=2),
+        segments=fit_segments(past, today, rng=np.random.default_rng(7), k=2),
         forecasts=fit_forecaster(past, today, currency="EUR"),
         versions=(("forecasts", 4), ("segments", 3)),
     )

@@ -1,0 +1,103 @@
+"""How far a customer is from each segment: one family of distances for every algorithm.
+
+Centroids  k-means, MiniBatch k-means, AGNES: the distance to one centroid per segment
+Density    DBSCAN: the distance to the nearest of a segment's anchors over the reach; the last
+           resort, at distance 1, is to be an outlier
+Mixture    Gaussian mixture: what is lost in log-likelihood against the best place there is
+Quintiles  rules over recency, frequency and money: the way to the nearest cell of the segment
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checks import ShapeError, of_rank, require
+
+Matrix: TypeAlias = NDArray[np.float64]
+
+_BLOCK = 4_096  # rows at a time: the working set stays in the processor's cache
+
+
+class Geometry(Protocol):
+    """Distances of points to k segments, and a center of each."""
+
+    @property
+    def centers(self) -> Matrix:
+        """(k, d) a representative point of each segment."""
+
+    @property
+    def movable(self) -> bool:
+        """Whether `follow` may move the centers."""
+
+    def distances(self, points: Matrix) -> Matrix:
+        """Return (n, k) distances >= 0; a row's answer depends on that row alone."""
+
+    def strangeness(self, distances: Matrix) -> NDArray[np.float64]:
+        """Return (n,) how far from every group those are who have these distances, >= 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Centroids:
+    """One center per segment, (k, d)."""
+
+    centers: Matrix
+    movable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Raise ShapeError or DomainError unless there is a finite center."""
+        of_rank(2, centroids=self.centers)
+        require(len(self.centers) > 0, "at least one segment")
+        require(np.isfinite(self.centers).all(axis=1), "centroids are finite")
+
+    def distances(self, points: Matrix) -> Matrix:
+        """Return (n, k) Euclidean distances.
+
+        >>> Centroids(np.array([[0.0], [3.0]])).distances(np.array([[1.0]]))
+        array([[1., 2.]])
+        """
+        distances: Matrix = np.sqrt(squared_distances(points, self.centers))
+        return distances
+
+    def strangeness(self, distances: Matrix) -> NDArray[np.float64]:
+        """Return (n,) the distance to the nearest center over the median gap between centers."""
+        gap = median_gap(self.centers)
+        nearest: NDArray[np.float64] = distances.min(axis=1)
+        return nearest / (gap if gap > 0 else 1.0)
+
+
+def median_gap(centers: Matrix) -> float:
+    """Return the median distance between two centers; 0 for fewer than two.
+
+    >>> median_gap(np.array([[0.0], [1.0], [4.0]]))
+    3.0
+    """
+    upper = np.triu_indices(len(centers), 1)
+    gaps = np.sqrt(((centers[upper[0]] - centers[upper[1]]) ** 2).sum(axis=1))
+    return float(np.median(gaps)) if len(gaps) else 0.0
+
+
+def squared_distances(points: Matrix, centers: Matrix) -> Matrix:
+    """Return (n, k) squared Euclidean distances, summed column by column.
+
+    Not by the matrix product of ||x||² - 2xc + ||c||²: that would cancel digits, and let a
+    customer's answer depend on which others are in the batch.
+
+    >>> squared_distances(np.array([[1.0, 1.0]]), np.array([[0.0, 0.0], [4.0, 5.0]]))
+    array([[ 2., 25.]])
+    """
+    if points.ndim != 2 or centers.ndim != 2 or points.shape[1] != centers.shape[1]:
+        raise ShapeError(f"points are {points.shape}, centers {centers.shape}")
+    found = np.empty((len(points), len(centers)))
+    for start in range(0, len(points), _BLOCK):
+        columns = np.ascontiguousarray(points[start : start + _BLOCK].T)
+        gap = np.empty(columns.shape[1])
+        for j, center in enumerate(centers):
+            total = np.zeros(columns.shape[1])
+            for column, place in zip(columns, center.tolist(), strict=True):
+                np.subtract(column, place, out=gap)
+                np.multiply(gap, gap, out=gap)
+                np.add(total, gap, out=total)
+            found[start : start + _BLOCK, j] = total
+    return found
