@@ -9,7 +9,7 @@ from models.forecast import forecast
 from models.forecast.forecast import Forecaster
 from models.recommend import recommender
 from models.recommend.recommender import Recommender
-from models.segments import model as segments
+from models.segments import state as segments
 from models.segments.model import SegmentModel
 from worker.clock import Clock
 from worker.store.models import Artifact, ArtifactError, ModelStore
