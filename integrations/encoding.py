@@ -58,6 +58,8 @@ def material_view(insight: CustomerInsight) -> dict[str, Any]:
         "reliability": insight.forecast_reliability,
         "abstained": insight.abstained,
     }
+    if insight.audiences:
+        view["audiences"] = [each.id for each in insight.audiences]
     for name in _PROBABILITIES:
         view[name] = _rounded(getattr(insight, name), 2)
     for name in _COUNTS:

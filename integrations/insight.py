@@ -47,9 +47,15 @@ class _Part(BaseModel):
 
 
 class ModelVersions(_Part):
-    """Versions of the models that spoke; null where none did."""
+    """Versions of the models that spoke; null where none did.
+
+    Segments follow the customers in minor versions: 12 and 3 are version 12.3. `rules` is the
+    version of the rule segments' definitions.
+    """
 
     segments: int | None = None
+    segments_minor: NonNegativeInt = 0
+    rules: int | None = None
     forecasts: int | None = None
     recommendations: int | None = None
 
@@ -61,6 +67,14 @@ class Segment(_Part):
     name: str
     since: date
     previous_id: int | None = None
+
+
+class Audience(_Part):
+    """A rule segment that the customer fulfills, and since when."""
+
+    id: str
+    name: str
+    since: date
 
 
 class SimilarCustomer(_Part):
@@ -100,6 +114,7 @@ class CustomerInsight(_Part):
     model_versions: ModelVersions = ModelVersions()
 
     segment: Segment | None = None
+    audiences: tuple[Audience, ...] = ()
     similar_customers: tuple[SimilarCustomer, ...] = ()
     buy_again: tuple[Recommendation, ...] = ()
     new_for_you: tuple[Recommendation, ...] = ()

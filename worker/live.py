@@ -12,6 +12,8 @@ from models.recommend.recommender import Recommender
 from models.segments import state as segments
 from models.segments.model import SegmentModel
 from worker.clock import Clock
+from worker.rules.definitions import KIND, Definitions, from_meta
+from worker.rules.reading import RulesError
 from worker.store.models import Artifact, ArtifactError, ModelStore
 from worker.telemetry import logger
 
@@ -27,15 +29,17 @@ class Live(NamedTuple):
     segments: SegmentModel | None = None
     forecasts: Forecaster | None = None
     recommendations: Recommender | None = None
+    rules: Definitions = Definitions()
     versions: tuple[tuple[str, int], ...] = ()
+    segments_minor: int = 0
 
     def version(self, kind: str) -> int | None:
         """The version of a kind that speaks."""
         return dict(self.versions).get(kind)
 
 
-def load(artifact: Artifact) -> SegmentModel | Forecaster | Recommender:
-    """The model in an artifact.
+def load(artifact: Artifact) -> SegmentModel | Forecaster | Recommender | Definitions:
+    """The model, or the definitions of rule segments, in an artifact.
 
     Raises ArtifactError when its state does not fit.
     """
@@ -45,8 +49,10 @@ def load(artifact: Artifact) -> SegmentModel | Forecaster | Recommender:
             return segments.from_state(arrays, meta)
         if artifact.kind == "forecasts":
             return forecast.from_state(arrays, meta)
+        if artifact.kind == KIND:
+            return from_meta(meta)
         return recommender.from_state(arrays, meta)
-    except (ModelError, KeyError) as error:
+    except (ModelError, RulesError, KeyError) as error:
         raise ArtifactError(f"{artifact.kind} {artifact.version}: {error}") from None
 
 
@@ -71,15 +77,21 @@ class LiveModels:
         current = self._store.current()
         if current.generation == self._live.generation:
             return
-        held = dict(self._live.versions)
+        held = {kind: (version, 0) for kind, version in self._live.versions}
+        if "segments" in held:
+            held["segments"] = (held["segments"][0], self._live.segments_minor)
         found = {kind: getattr(self._live, kind) for kind in held}
-        for kind, version in current.versions.items():
+        for kind, major in current.versions.items():
+            version = (major, current.minors[kind])
             if held.get(kind) != version:
                 try:
-                    found[kind] = load(self._store.read(kind, version))
+                    found[kind] = load(self._store.read(kind, *version))
                     held[kind] = version
                 except ArtifactError as error:
-                    log.warning("model refused", model=kind, version=version, reason=str(error))
+                    log.warning("model refused", model=kind, version=major, reason=str(error))
         self._live = Live(
-            generation=current.generation, versions=tuple(sorted(held.items())), **found
+            generation=current.generation,
+            versions=tuple(sorted((kind, major) for kind, (major, _) in held.items())),
+            segments_minor=held.get("segments", (0, 0))[1],
+            **found,
         )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from pydantic_core import from_json
@@ -21,6 +19,7 @@ from worker.profile.codec import CodecError
 from worker.refresh_rules import RefreshRules
 from worker.store.refreshing import Held, Known, Mark, Push, Refreshed, RefreshStore
 from worker.telemetry import logger
+from worker.transitions import Told, transitions
 from worker.views import Calendar, view
 
 log = logger(__name__)
@@ -75,9 +74,10 @@ class Refresh:
             for subject in subjects:
                 self._index.put(subject.view)
         written = write(subjects, live, index, self._calendar, now_s, self._options)
+        moves = self._moves(pairs, subjects, written, live)
         rows = [
-            self._row(mark, known_, subject.previous, insight, live, now_s)
-            for (mark, known_), subject, insight in zip(pairs, subjects, written, strict=True)
+            self._row(mark, known_, insight, live, now_s, moved)
+            for (mark, known_), insight, moved in zip(pairs, written, moves, strict=True)
         ]
         done = self._store.commit(rows, self._rules.destinations) if rows else []
         return Round(
@@ -156,13 +156,12 @@ class Refresh:
         self,
         mark: Mark,
         known: Known,
-        before: Previous,
         insight: CustomerInsight,
         live: Live,
         now_s: int,
+        moved: Sequence[bytes],
     ) -> Refreshed:
         digest = material(insight).hex()
-        moved = mark.loud and before.version > 0
         changed = digest != known.held.material
         return Refreshed(
             mark=mark,
@@ -173,9 +172,28 @@ class Refresh:
             material=digest,
             json=insight_payload(insight),
             push=_push(mark, known.held, live) if changed else Push.NOBODY,
-            transition=_transition(before, insight, mark, now_s) if moved else b"",
+            transitions=tuple(moved),
             next_due_s=self._next_due_s(mark.customer_id, now_s),
         )
+
+    def _moves(
+        self,
+        pairs: Sequence[tuple[Mark, Known]],
+        subjects: Sequence[Subject],
+        written: Sequence[CustomerInsight],
+        live: Live,
+    ) -> list[list[bytes]]:
+        """The moves of each customer; none by a quiet mark, nor what the clock tells first."""
+        told = {
+            at: Told(subject, insight, by_event=mark.seq is not None)
+            for at, ((mark, _), subject, insight) in enumerate(
+                zip(pairs, subjects, written, strict=True)
+            )
+            if mark.loud and (subject.previous.version or mark.seq is not None)
+        }
+        found = transitions(list(told.values()), live, self._calendar, self._options)
+        by_place = dict(zip(told, found, strict=True))
+        return [by_place.get(at, []) for at in range(len(pairs))]
 
     def _next_due_s(self, customer_id: str, now_s: int) -> int:
         """The customer's own second of the next interval: the population spreads over it."""
@@ -196,6 +214,10 @@ def _previous(held: Held) -> Previous:
         segment.get("since"),
         segment.get("previous_id"),
         versions["segments"],
+        audiences={one["id"]: one["since"] for one in fields.get("audiences", ())},
+        versions=versions,
+        as_of_s=held.as_of_s,
+        segment_name=segment.get("name"),
     )
 
 
@@ -207,28 +229,3 @@ def _push(mark: Mark, held: Held, live: Live) -> Push:
         return Push.NOBODY
     by_model = mark.seq is None and live.generation != held.generation
     return Push.KNOWN if by_model else Push.ALL
-
-
-def _transition(before: Previous, insight: CustomerInsight, mark: Mark, now_s: int) -> bytes:
-    """The customer's move to another segment as JSON, b"" if there is none.
-
-    Its id is a hash of what happened, so that the same move cannot be recorded twice.
-    """
-    after = insight.segment.id if insight.segment else None
-    if before.segment_id == after:
-        return b""
-    version = insight.model_versions.segments
-    by_model = before.segments_version != version
-    reason = "model" if by_model else "clock" if mark.seq is None else "event"
-    cause = insight.through_event_id if reason == "event" else str(now_s // 86_400)
-    fields = {
-        "customer_id": insight.customer_id,
-        "from": before.segment_id,
-        "to": after,
-        "reason": reason,
-        "cause": cause,
-        "model_version": version,
-    }
-    name = json.dumps(fields, sort_keys=True).encode()
-    move_id = blake2b(name, digest_size=12).hexdigest()
-    return json.dumps({"id": move_id, **fields}, sort_keys=True, ensure_ascii=False).encode()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -13,9 +14,11 @@ import numpy as np
 from models.history import Histories, from_orders
 from worker.profile import codec, derive
 from worker.profile.derive import Order, SignalCount
+from worker.profile.ledger import NEVER, Register
 
 DAY_S: Final = 86_400
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 #: What an interaction weighs beside a purchase day, which weighs 1. Signals that are not here are
 #: no sign of interest in an item.
@@ -32,15 +35,23 @@ SIGNAL_WEIGHTS: Final[Mapping[str, float]] = {
 
 
 class View(NamedTuple):
-    """A customer as the models see one.
+    """A customer as the models and the rules see one.
 
-    orders   counted orders, oldest first
-    signals  weekly counts
+    orders        counted orders, oldest first
+    signals       weekly counts
+    registers     traits, consent and the like: `trait:country` -> what was told last
+    last_signals  signal code -> latest event time, Unix s
+    first_s       earliest event time, Unix s; NEVER before the first
+    last_s        latest event time, Unix s
     """
 
     customer_id: str
     orders: list[Order]
     signals: list[SignalCount]
+    registers: Mapping[str, Register] = _NOTHING
+    last_signals: Mapping[str, int] = _NOTHING
+    first_s: int = NEVER
+    last_s: int = NEVER
 
 
 class Calendar:
@@ -79,7 +90,15 @@ def view(customer_id: str, hot: bytes, cold: bytes, before_s: int | None = None)
     if before_s is not None:
         last_week = (before_s // DAY_S + 3) // 7
         signals = [one for one in signals if one.week < last_week]
-    return View(customer_id, orders, signals)
+    return View(
+        customer_id,
+        orders,
+        signals,
+        profile.registers,
+        profile.last_signals,
+        profile.first_s,
+        profile.last_s,
+    )
 
 
 def histories(views: Sequence[View], calendar: Calendar, currency: str) -> Histories:

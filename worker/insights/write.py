@@ -8,6 +8,7 @@ from typing import Any
 
 from integrations.insight import CustomerInsight, ModelVersions
 from models.recommend.neighbors import NeighborIndex
+from worker.insights.audiences import add_audiences
 from worker.insights.forecasts import add_forecasts
 from worker.insights.history import add_history
 from worker.insights.lists import add_lists
@@ -26,7 +27,7 @@ def write(
     options: Options,
 ) -> list[CustomerInsight]:
     """The insights of a batch of customers, as of now; in the order of features, forecasts,
-    segments, recommendations, so that none rests on a later one.
+    segments, recommendations, rule segments, so that none rests on a later one.
     """
     views = [subject.view for subject in subjects]
     today = calendar.day(now_s)
@@ -36,8 +37,9 @@ def write(
     add_forecasts(parts, live, past, today, options.currency)
     add_segments(parts, live, past, today, [subject.previous for subject in subjects])
     add_lists(parts, live, index, views, calendar, today, options)
+    add_audiences(parts, live, subjects, calendar, now_s, options.currency)
     as_of = datetime.fromtimestamp(now_s, UTC)
-    versions = ModelVersions(**dict(live.versions))
+    versions = ModelVersions(**dict(live.versions), segments_minor=live.segments_minor)
     return [
         CustomerInsight(
             customer_id=subject.view.customer_id,

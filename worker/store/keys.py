@@ -167,12 +167,16 @@ class Keys:
         return self._all("bell:" + stage)
 
     def models(self) -> str:
-        """HASH model kind -> current version."""
+        """HASH model kind -> current version; kind and version -> newest minor; generation."""
         return self._all("models")
 
     def model(self, kind: str, version: int) -> str:
         """STRING: one immutable model version."""
         return self._all(f"model:{kind}:{version}")
+
+    def model_minor(self, kind: str, version: int, minor: int) -> str:
+        """STRING: one immutable minor version, 12.3: a model that followed the customers."""
+        return self._all(f"model:{kind}:{version}.{minor}")
 
     def model_versions(self, kind: str) -> str:
         """ZSET version -> Unix s of publication."""

@@ -14,6 +14,8 @@ from worker.store.keys import Keys
 from worker.store.scripts import Client, Scripts
 
 _MAGIC: Final = b"CRMR1\n"
+#: So many minor versions of a model are kept: `customer why` explains older insights with them.
+MINORS_KEPT: Final = 60
 KINDS: Final = ("segments", "recommendations", "forecasts")
 
 
@@ -42,10 +44,14 @@ class Artifact(NamedTuple):
 
 
 class Current(NamedTuple):
-    """What is live. `generation` grows with every publication, promotion and rollback."""
+    """What is live. `generation` grows with every publication, promotion and rollback.
+
+    minors   newest minor version of the current one, by kind; 0 where there is none
+    """
 
     generation: int
     versions: Mapping[str, int]
+    minors: Mapping[str, int]
 
 
 class ModelStore:
@@ -63,31 +69,71 @@ class ModelStore:
             for name, value in self._client.hgetall(self._keys.models()).items()
         }
         generation = fields.pop("generation", 0)
-        return Current(generation, fields)
+        versions = {name: value for name, value in fields.items() if ":" not in name}
+        minors = {kind: fields.get(f"{kind}:{major}", 0) for kind, major in versions.items()}
+        return Current(generation, versions, minors)
 
     def publish(
         self, kind: str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], at_s: int
     ) -> int:
         """Store a new version and make it current, in one step; its number."""
-        parent = self.current().versions.get(kind, 0)
-        data = pack(arrays, {**meta, "kind": kind, "parent": parent, "published_at_s": at_s})
-        k = self._keys
-        version = max((number for number, _ in self.versions(kind)), default=0)
-        published = 0
-        while not published:
+        version = self.next_version(kind)
+        while not self.publish_as(version, kind, arrays, meta, at_s):
             version += 1
-            keys = [k.models(), k.model_versions(kind), k.model(kind, version)]
-            published = int(self._scripts.run("publish", keys, [kind, version, data, at_s]))
         return version
 
-    def read(self, kind: str, version: int) -> Artifact:
+    def next_version(self, kind: str) -> int:
+        """The number that the next version of a kind gets."""
+        return max((number for number, _ in self.versions(kind)), default=0) + 1
+
+    def publish_as(
+        self,
+        version: int,
+        kind: str,
+        arrays: Mapping[str, np.ndarray],
+        meta: Mapping[str, Any],
+        at_s: int,
+    ) -> bool:
+        """Store a version under its number and make it current; False if the number is taken."""
+        k = self._keys
+        parent = self.current().versions.get(kind, 0)
+        data = pack(arrays, {**meta, "kind": kind, "parent": parent, "published_at_s": at_s})
+        keys = [k.models(), k.model_versions(kind), k.model(kind, version)]
+        return bool(self._scripts.run("publish", keys, [kind, version, data, at_s]))
+
+    def publish_minor(
+        self,
+        kind: str,
+        version: tuple[int, int],
+        arrays: Mapping[str, np.ndarray],
+        meta: Mapping[str, Any],
+        at_s: int,
+    ) -> bool:
+        """Make (major, minor) follow the minor version before it; False if that one is not live.
+
+        A minor version belongs to its major: to promote another major leaves it, and to promote
+        its own brings it back.
+        """
+        k, (major, minor) = self._keys, version
+        data = pack(arrays, {**meta, "kind": kind, "parent": major, "published_at_s": at_s})
+        keys = [
+            k.models(),
+            k.model_minor(kind, major, minor),
+            k.model_minor(kind, major, minor - MINORS_KEPT),
+        ]
+        return bool(self._scripts.run("follow", keys, [kind, major, minor, data]))
+
+    def read(self, kind: str, version: int, minor: int = 0) -> Artifact:
         """One version.
 
         Raises ArtifactError when it is missing or damaged.
         """
-        data = self._client.get(self._keys.model(kind, version))
+        k = self._keys
+        key = k.model_minor(kind, version, minor) if minor else k.model(kind, version)
+        data = self._client.get(key)
         if data is None:
-            raise ArtifactError(f"there is no version {version} of {kind}")
+            number = f"{version}.{minor}" if minor else version
+            raise ArtifactError(f"there is no version {number} of {kind}")
         arrays, meta = unpack(data)
         return Artifact(kind, version, arrays, meta)
 

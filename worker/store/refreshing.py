@@ -14,6 +14,7 @@ from worker.store.scripts import Call, Client, Scripts
 STAGE: Final = "refresh"
 #: Transitions are kept this long.
 TRANSITIONS_S: Final = 400 * 86_400
+_SEPARATOR: Final = b"\x1e"  # JSON escapes it
 
 
 class Mark(NamedTuple):
@@ -34,7 +35,10 @@ class Push(StrEnum):
 
 
 class Held(NamedTuple):
-    """The newest insight, as far as the next one needs it; version 0 = there is none."""
+    """The newest insight, as far as the next one needs it; version 0 = there is none.
+
+    state  what the next one goes on from and nobody is told: the customer's standing
+    """
 
     version: int = 0
     seq: int = 0
@@ -42,6 +46,7 @@ class Held(NamedTuple):
     as_of_s: int = 0
     material: str = ""
     json: bytes = b""
+    state: str = ""
 
 
 class Known(NamedTuple):
@@ -55,7 +60,10 @@ class Known(NamedTuple):
 
 
 class Refreshed(NamedTuple):
-    """One insight to write. `json` b"" keeps the one that is there and only answers the mark."""
+    """One insight to write. `json` b"" keeps the one that is there and only answers the mark.
+
+    transitions  JSON, in the sequence in which they came about
+    """
 
     mark: Mark
     expected_version: int
@@ -65,8 +73,9 @@ class Refreshed(NamedTuple):
     material: str
     json: bytes
     push: Push
-    transition: bytes
+    transitions: tuple[bytes, ...]
     next_due_s: int
+    state: str = ""
 
 
 class RefreshStore:
@@ -172,7 +181,8 @@ class RefreshStore:
         for row in rows:
             args += (
                 row.mark.customer_id, row.expected_version, row.seq, row.generation, row.as_of_s,
-                _value(row), row.push, row.transition, row.next_due_s,
+                _value(row), row.push,
+                _SEPARATOR.join(row.transitions), row.next_due_s,
                 "" if row.mark.seq is None else row.seq,
             )  # fmt: skip
         return Call("insights", keys, args)
@@ -181,8 +191,8 @@ class RefreshStore:
 def _value(row: Refreshed) -> bytes:
     if not row.json:
         return b""
-    head = f"{row.expected_version + 1}|{row.seq}|{row.generation}|{row.as_of_s}|{row.material}\n"
-    return head.encode() + row.json
+    numbers = f"{row.expected_version + 1}|{row.seq}|{row.generation}|{row.as_of_s}"
+    return f"{numbers}|{row.material}|{row.state}\n".encode() + row.json
 
 
 def read_insight(value: bytes | None) -> Held:
@@ -190,8 +200,9 @@ def read_insight(value: bytes | None) -> Held:
     if not value:
         return Held()
     head, _, body = value.partition(b"\n")
-    version, seq, generation, as_of_s, material = head.decode().split("|", 4)
-    return Held(int(version), int(seq), int(generation), int(as_of_s), material, body)
+    version, seq, generation, as_of_s, material, *state = head.decode().split("|", 5)
+    numbers = (int(version), int(seq), int(generation), int(as_of_s))
+    return Held(*numbers, material, body, *state)
 
 
 def _known(profile: bytes | None, cold: bytes | None, insight: bytes | None) -> Known:

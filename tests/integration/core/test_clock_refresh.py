@@ -39,7 +39,7 @@ def by_clock(shop, name, push):
     return Refreshed(
         mark=Mark(0, name, None, loud=True), expected_version=held.version, seq=held.seq,
         generation=held.generation, as_of_s=held.as_of_s, material="new",
-        json=held.json, push=push, transition=b"", next_due_s=held.as_of_s + DAY_S,
+        json=held.json, push=push, transitions=(), next_due_s=held.as_of_s + DAY_S,
     )  # fmt: skip
 
 

@@ -124,6 +124,10 @@ def test_events_go_all_the_way_on_three_nodes_and_every_script_runs(
     clustered.keys = runtime.keys
     assert clustered.profiles() == plain.profiles()
 
+    spoke = runtime.models.read("segments", 1)
+    assert runtime.models.publish_minor("segments", (1, 1), spoke.arrays, spoke.meta, 0)
+    assert runtime.models.current().minors["segments"] == 1
+
     assert runtime.locks.take("slot", "me", 10_000)
     assert runtime.locks.renew("slot", "me", 10_000)
     assert runtime.locks.release("slot", "me")

@@ -200,7 +200,7 @@ class TestRefreshComparesBeforeItWrites:
             "mark": Mark(0, "ann", known.seq, loud=True), "expected_version": known.held.version,
             "seq": known.seq, "generation": 1, "as_of_s": 1000, "material": "m",
             "json": b'{"segment":null,"model_versions":{"segments":null}}',
-            "push": Push.ALL, "transition": b"", "next_due_s": 5000, **changes,
+            "push": Push.ALL, "transitions": (), "next_due_s": 5000, **changes,
         }  # fmt: skip
         return store, Refreshed(**values)
 

@@ -5,10 +5,10 @@
 -- ARGV  1 lease token  2 destinations ('' none, else joined by \31)  3 keep transitions from [Unix s]
 --       then for each customer ten: customer, expected insight version, profile sequence,
 --       model generation, as of [Unix s], insight ('' = keep the one there), push ('1', 'known' = only
---       to destinations that have heard of the customer, or ''), transition ('' none), next due [Unix s], sequence of the mark ('' none)
+--       to destinations that have heard of the customer, or ''), transitions ('' none, else joined by \30), next due [Unix s], sequence of the mark ('' none)
 -- Returns for each customer 1 written, 0 refused (somebody else wrote, or wrote something newer; or
 -- the clock's turn came while a quiet mark waits, whose refresh tells nobody).
--- Header of an insight: version|sequence|generation|as of|material digest\n
+-- Header of an insight: version|sequence|generation|as of|material digest|state\n
 -- The outbox row comes first: a row without news costs one look, news without a row would be lost.
 local answer = {}
 local time = redis.call('TIME')
@@ -37,8 +37,8 @@ for i = 9, #KEYS do
         end
       end
     end
-    if ARGV[at + 8] ~= '' then
-      moved = moved + redis.call('ZADD', KEYS[6], as_of, ARGV[at + 8])
+    for transition in string.gmatch(ARGV[at + 8], '[^\30]+') do
+      moved = moved + redis.call('ZADD', KEYS[6], as_of, transition)
     end
     if ARGV[at + 6] ~= '' then
       redis.call('SET', KEYS[i], ARGV[at + 6])

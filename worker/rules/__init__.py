@@ -1,0 +1,1 @@
+"""Rule segments: conditions that people write, evaluated whenever a customer is refreshed."""
