@@ -61,12 +61,17 @@ class ModelVersions(_Part):
 
 
 class Segment(_Part):
-    """The segment a customer is in, since when, and the one before."""
+    """The segment a customer is in, since when, and the one before.
+
+    `pending_id` is another one that has become nearer, on `pending_since`, but not for long enough.
+    """
 
     id: int
     name: str
     since: date
     previous_id: int | None = None
+    pending_id: int | None = None
+    pending_since: date | None = None
 
 
 class Audience(_Part):
@@ -85,11 +90,18 @@ class SimilarCustomer(_Part):
 
 
 class Recommendation(_Part):
-    """An item, its score within the list, and the reason in words."""
+    """An item, its score within the list, and the reason in words.
+
+    score    how likely its choice is beside that of the list's best, in [0, 1]
+    members  what each member of the blend adds to its utility
+    rec_id   what `Recommendation Shown` and `Recommendation Clicked` events about it carry
+    """
 
     item_id: str
     score: Finite
     reason: str
+    members: dict[str, Finite] = {}
+    rec_id: str = ""
 
 
 class NextOrderWindow(_Part):

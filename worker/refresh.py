@@ -6,18 +6,18 @@ import zlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from pydantic_core import from_json
-
 from integrations.encoding import insight_payload, material
 from integrations.insight import CustomerInsight
 from worker.clock import Clock
 from worker.index import InteractionIndex
+from worker.insights.previous import previous
+from worker.insights.standing import encode
 from worker.insights.subject import Options, Previous, Subject
 from worker.insights.write import write
 from worker.live import Live, LiveModels
 from worker.profile.codec import CodecError
 from worker.refresh_rules import RefreshRules
-from worker.store.refreshing import Held, Known, Mark, Push, Refreshed, RefreshStore
+from worker.store.refreshing import Known, Mark, Push, Refreshed, RefreshStore
 from worker.telemetry import logger
 from worker.transitions import Told, transitions
 from worker.views import Calendar, view
@@ -76,8 +76,10 @@ class Refresh:
         written = write(subjects, live, index, self._calendar, now_s, self._options)
         moves = self._moves(pairs, subjects, written, live)
         rows = [
-            self._row(mark, known_, insight, live, now_s, moved)
-            for (mark, known_), insight, moved in zip(pairs, written, moves, strict=True)
+            self._row(mark, known_, subject.previous, insight, live, now_s, moved)
+            for (mark, known_), subject, insight, moved in zip(
+                pairs, subjects, written, moves, strict=True
+            )
         ]
         done = self._store.commit(rows, self._rules.destinations) if rows else []
         return Round(
@@ -146,7 +148,7 @@ class Refresh:
             except CodecError as error:
                 log.warning("profile cannot be read", shard=mark.shard, reason=str(error))
                 continue
-            subjects.append(Subject(seen, one.through_event_id, _previous(one.held)))
+            subjects.append(Subject(seen, one.through_event_id, previous(one.held)))
             pairs.append((mark, one))
         if gone:
             self._store.forget(gone)
@@ -156,6 +158,7 @@ class Refresh:
         self,
         mark: Mark,
         known: Known,
+        before: Previous,
         insight: CustomerInsight,
         live: Live,
         now_s: int,
@@ -171,9 +174,10 @@ class Refresh:
             as_of_s=now_s,
             material=digest,
             json=insight_payload(insight),
-            push=_push(mark, known.held, live) if changed else Push.NOBODY,
+            push=_push(mark, before, live) if changed else Push.NOBODY,
             transitions=tuple(moved),
             next_due_s=self._next_due_s(mark.customer_id, now_s),
+            state=encode(before.opening(self._calendar.day(now_s))),
         )
 
     def _moves(
@@ -203,29 +207,12 @@ class Refresh:
         return due_s if due_s > now_s else due_s + interval_s
 
 
-def _previous(held: Held) -> Previous:
-    if not held.json:
-        return Previous(held.version, None, None, None, None)
-    fields = from_json(held.json)
-    segment, versions = fields["segment"] or {}, fields["model_versions"]
-    return Previous(
-        held.version,
-        segment.get("id"),
-        segment.get("since"),
-        segment.get("previous_id"),
-        versions["segments"],
-        audiences={one["id"]: one["since"] for one in fields.get("audiences", ())},
-        versions=versions,
-        as_of_s=held.as_of_s,
-        segment_name=segment.get("name"),
-    )
-
-
-def _push(mark: Mark, held: Held, live: Live) -> Push:
+def _push(mark: Mark, before: Previous, live: Live) -> Push:
     """Whom to tell. What changed by a new model alone is told only where the customer is known:
-    so the first training after a backfill does not send everyone.
+    so the first training after a backfill does not send everyone. A minor version is none: it
+    follows the customers by a step a day.
     """
     if not mark.loud:
         return Push.NOBODY
-    by_model = mark.seq is None and live.generation != held.generation
-    return Push.KNOWN if by_model else Push.ALL
+    by_model = any(before.versions.get(kind) != version for kind, version in live.versions)
+    return Push.KNOWN if by_model and mark.seq is None else Push.ALL

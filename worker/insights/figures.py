@@ -23,6 +23,15 @@ def major(minor: float, currency: str) -> Decimal:
     return Decimal(round(minor)).scaleb(-MINOR_DIGITS[currency])
 
 
+def to_day(date_text: str) -> int:
+    """The day of a date in ISO 8601.
+
+    >>> to_day("2022-01-08")
+    19000
+    """
+    return (date.fromisoformat(date_text) - _EPOCH).days
+
+
 def to_date(day: int) -> date:
     """The date of a day since 1970-01-01; what lies beyond the calendar is its end.
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
 from typing import Any
-
-import numpy as np
 
 from integrations.insight import Segment
 from models.history import Histories
-from models.segments.settling import settle, unsettled
+from models.segments.model import NOBODY
+from models.segments.settling import settle
 from worker.insights.figures import NO_MODEL, NO_ORDER, to_date
+from worker.insights.standing import Place, place, standing
 from worker.insights.subject import Previous
 from worker.live import Live
 
@@ -29,19 +28,24 @@ def add_segments(
             part["abstained"]["segment"] = NO_MODEL
         return
     features = live.segments.matrix(past, today)
-    current = [-1 if one.segment_id is None else one.segment_id for one in previous]
-    standing = unsettled(len(current))._replace(ids=np.array(current, dtype=np.int64))
-    ids = settle(live.segments, features, standing, today).ids
+    opened = [one.opening(today).place for one in previous]
+    settled = settle(live.segments, features, standing(opened), today)
     names = dict(zip(live.segments.ids.tolist(), live.segments.names, strict=True))
-    for i, (part, before) in enumerate(zip(parts, previous, strict=True)):
+    for i, (part, before) in enumerate(zip(parts, opened, strict=True)):
         if features[i, 1] == 0:
             part["abstained"]["segment"] = NO_ORDER
             continue
-        segment = int(ids[i])
-        stays = before.segment_id == segment and before.segment_since is not None
-        part["segment"] = Segment(
-            id=segment,
-            name=names[segment],
-            since=date.fromisoformat(before.segment_since or "") if stays else to_date(today),
-            previous_id=before.previous_segment_id if stays else before.segment_id,
-        )
+        now = place(settled, i, before)
+        part["segment"] = _segment(now, names[now.segment_id])
+
+
+def _segment(now: Place, name: str) -> Segment:
+    waits = now.pending_id != NOBODY
+    return Segment(
+        id=now.segment_id,
+        name=name,
+        since=to_date(now.since_day),
+        previous_id=None if now.previous_id == NOBODY else now.previous_id,
+        pending_id=now.pending_id if waits else None,
+        pending_since=to_date(now.pending_since_day) if waits else None,
+    )

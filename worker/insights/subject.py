@@ -6,29 +6,40 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from worker.insights.standing import NOWHERE, Opening, Place, opening
+from worker.feedback import NO_HOLDOUT, Holdout
+from worker.insights.shelf import Shelf
 from worker.views import View
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Previous(NamedTuple):
-    """What the next insight takes over from the one before.
+    """What the next insight takes over from the one before; version 0 = there is none.
 
-    audiences   rule segment -> the day since when the customer is in it (ISO 8601)
-    versions    the models that spoke: `ModelVersions` as told
-    as_of_s     when it was written; 0 before the first
-    segment_name  what the segment was called
+    place         where it put the customer, called `segment_name`
+    opened        where the customer stood when that insight's day began
+    audiences     rule segment -> the day since when the customer is in it (ISO 8601)
+    versions      the models that spoke: `ModelVersions` as told
+    as_of_s       when it was written
     """
 
-    version: int
-    segment_id: int | None
-    segment_since: str | None
-    previous_segment_id: int | None
-    segments_version: int | None
+    version: int = 0
+    place: Place = NOWHERE
+    segment_name: str | None = None
+    opened: Opening | None = None
     audiences: Mapping[str, str] = _NOTHING
     versions: Mapping[str, Any] = _NOTHING
     as_of_s: int = 0
-    segment_name: str | None = None
+
+    @property
+    def segment_id(self) -> int | None:
+        """The segment, None without one."""
+        return None if self.place == NOWHERE else self.place.segment_id
+
+    def opening(self, today: int) -> Opening:
+        """Where the customer stood when today began."""
+        return opening(self.opened, self.place, today)
 
 
 class Subject(NamedTuple):
@@ -40,8 +51,14 @@ class Subject(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What an insight depends on besides the customer and the models."""
+    """What an insight depends on besides the customer and the models.
+
+    shelf    what may be recommended; None = whatever was bought
+    holdout  who gets no recommendations
+    """
 
     currency: str
     similar_customers: int
     recommendations: int
+    shelf: Shelf | None = None
+    holdout: Holdout = NO_HOLDOUT

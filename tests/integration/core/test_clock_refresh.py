@@ -7,10 +7,11 @@ import pytest
 from tests.builders import Installation, deliverer, order, refresher
 from tests.integration.core.test_stages import NAMES, T0, FakeCrm
 from worker.clock import ManualClock
+from worker.insights.subject import Previous
 from worker.live import Live
 from worker.refresh import _push
 from worker.store.population import Population
-from worker.store.refreshing import Held, Mark, Push, Refreshed, RefreshStore, read_insight
+from worker.store.refreshing import Mark, Push, Refreshed, RefreshStore, read_insight
 
 DAY_S = 86_400
 
@@ -60,7 +61,7 @@ def test_what_only_a_new_model_changed_goes_to_who_knows_the_customer(shop, cloc
 
 
 @pytest.mark.parametrize(
-    ("mark", "generation", "push"),
+    ("mark", "version", "push"),
     [
         (Mark(0, "a", 3, loud=True), 2, Push.ALL),  # an event, whatever the models
         (Mark(0, "a", None, loud=True), 1, Push.ALL),  # silence alone
@@ -68,8 +69,10 @@ def test_what_only_a_new_model_changed_goes_to_who_knows_the_customer(shop, cloc
         (Mark(0, "a", 3, loud=False), 2, Push.NOBODY),  # backfill
     ],
 )
-def test_who_is_told_depends_on_what_caused_the_change(mark, generation, push):
-    assert _push(mark, Held(1, 1, 1, 0, "m", b"{}"), Live(generation=generation)) is push
+def test_who_is_told_depends_on_what_caused_the_change(mark, version, push):
+    before = Previous(1, versions={"segments": 1, "segments_minor": 3})
+    live = Live(generation=9, versions=(("segments", version),), segments_minor=4)
+    assert _push(mark, before, live) is push
 
 
 def test_the_clock_leaves_a_customer_with_a_quiet_mark_to_the_quiet_refresh(shop, clock):

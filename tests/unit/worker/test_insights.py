@@ -9,6 +9,8 @@ from integrations.encoding import material
 from models.forecast.forecast import fit_forecaster
 from models.segments.fit import fit_segments
 from tests.builders import DAY_S, T0, facts, folded, order, viewed
+from worker.insights.figures import to_day
+from worker.insights.standing import Place
 from worker.insights.subject import Options, Previous, Subject
 from worker.insights.write import write
 from worker.live import Live
@@ -18,7 +20,7 @@ from worker.views import Calendar, histories, view
 NOW_S = T0 + 100 * DAY_S
 UTC = Calendar("UTC")
 OPTIONS = Options("EUR", 3, 3)
-NONE = Previous(0, None, None, None, None)
+NONE = Previous()
 
 
 def seen(customer, *events):
@@ -121,7 +123,7 @@ class TestWithModels:
     def test_a_segment_keeps_its_day_while_it_lasts_and_names_the_one_before(self, shop):
         views, live = shop
         (first,) = written(views[:1], live)
-        kept = Previous(7, first.segment.id, "2024-02-01", 99, 3)
+        kept = Previous(7, Place(first.segment.id, to_day("2024-02-01"), previous_id=99))
         (told,) = written(views[:1], live, kept)
         assert (told.segment.since, told.segment.previous_id) == (date(2024, 2, 1), 99)
         assert told.insight_version == 8
