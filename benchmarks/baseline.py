@@ -1,8 +1,8 @@
 """The baseline: one Celery task per event doing the same state update, as it is usually built.
 
 The same validation, fold, profile codec and commit script as ingest; only the transport differs.
-Generous to the baseline: a prefetch of 64, and the shard's position is kept in the process, so that
-an event costs one read and one commit.
+Generous to the baseline: a prefetch of 64, no lease, and the shard's position, which any other
+worker may have moved, comes with the customer's values: an event costs one read and one commit.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from worker.bootstrap import Runtime
 from worker.process import tune_interpreter
 from worker.serve import broker_url
 from worker.settings import Settings
-from worker.store.ingesting import START, Batch, Entry, IngestStore, Position
+from worker.store.ingesting import START, Batch, Entry, IngestStore, Position, Stored
 
 QUEUE = "bench.baseline"
+_NOWHERE = Position(b"", START, 0, 0, 0, 0, 0, 0)
 
 app = Celery("baseline")
 app.conf.update(
@@ -39,20 +40,28 @@ app.conf.update(
 )
 
 
-class _Shards:
-    """Where each shard stands; one process writes, so nobody moves it meanwhile."""
+class _Shop:
+    """The server's side: what one task reads and writes."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.store = IngestStore(runtime.client, runtime.keys, lease_ms=1000)
         self.store.prepare()
-        self.positions: dict[int, Position] = {}
 
-    def position(self, shard: int) -> Position:
-        if shard not in self.positions:
-            epoch = self.runtime.client.get(self.runtime.keys.epoch(shard))
-            self.positions[shard] = Position(epoch, START, 0, 0, 0, 0, 0, 0)
-        return self.positions[shard]
+    def read(self, shard: int, customer: str, *, cold: bool) -> tuple[Position, Stored]:
+        """Where the shard stands and what it holds of the customer, in one round trip."""
+        keys = self.runtime.keys
+        pipeline = self.runtime.client.pipeline(transaction=False)
+        pipeline.get(keys.epoch(shard))
+        pipeline.hgetall(keys.meta(shard))
+        pipeline.get(keys.profile(shard, customer))
+        pipeline.get(keys.memory(shard, customer))
+        if cold:
+            pipeline.get(keys.cold(shard, customer))
+        epoch, meta, profile, memory, *rest = pipeline.execute()
+        counts = (int(meta.get(name.encode(), 0)) for name in Position._fields[2:])
+        position = Position(epoch, meta.get(b"cursor", START.encode()).decode(), *counts)
+        return position, Stored(profile, memory, (rest[0] or b"") if cold else None)
 
 
 @signals.worker_process_init.connect(weak=False)
@@ -61,26 +70,24 @@ def _child(**_: object) -> None:
 
 
 @cache
-def _shards() -> _Shards:
-    settings = Settings()
-    return _Shards(Runtime(settings, os.environ["CRM_REFLEX_REDIS_URL"]))
+def _shop() -> _Shop:
+    return _Shop(Runtime(Settings(), os.environ["CRM_REFLEX_REDIS_URL"]))
 
 
 @app.task(name="baseline.apply")
 def apply(entry_id: str, event: str) -> None:
     """Validate, deduplicate and fold one event into its customer's profile."""
-    shards = _shards()
+    shop = _shop()
+    rules = shop.runtime.rules
     raw = event.encode()
+    entry = Entry(entry_id, int(entry_id.partition("-")[0]) // 1000, "event", raw, quiet=False)
     customer = customer_of(raw)
     if not isinstance(customer, str):
         return
-    shard = shards.runtime.keys.shard(customer)
-    entry = Entry(entry_id, int(entry_id.partition("-")[0]) // 1000, "event", raw, quiet=False)
-    batch = Batch(shard, "", 1, shards.position(shard), [entry])
-    rules = shards.runtime.rules
-    read = batches.read(batch, rules)
-    stored = shards.store.load(shard, batches.wants_cold(read.by_customer))
-    commit = batches.build(batch, read, stored, rules)
-    (result,) = shards.store.commit([commit])
-    if result:
-        shards.positions[shard] = commit.position
+    shard = shop.runtime.keys.shard(customer)
+    unread = Batch(shard, "", 1, _NOWHERE, [entry])
+    read = batches.read(unread, rules)
+    (cold,) = batches.wants_cold(read.by_customer).values()
+    position, stored = shop.read(shard, customer, cold=cold)
+    batch = unread._replace(position=position)
+    shop.store.commit([batches.build(batch, read, {customer: stored}, rules)])

@@ -90,7 +90,7 @@ def compare(found: Mapping[str, Profile], expected: Mapping[str, Profile]) -> Di
 def _effects(profile: Profile) -> Iterable[object]:
     for week, block in derive.blocks(profile):
         for order_id, record in block.orders.items():
-            for part, statements in enumerate(record):
+            for part, statements in enumerate(codec.unpack_record(record)):
                 for statement in statements:
                     yield (order_id, part, str(statement))
         for key, count in block.signals.items():

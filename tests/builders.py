@@ -251,7 +251,7 @@ class Installation:
     def ingest(self, *, lease_ms: int | None = None, **options) -> Ingest:
         """A drainer of its own, in one thread."""
         store = self.store(lease_ms=lease_ms or self.lease_ms)
-        return Ingest(store, self.rules, **{"overlap": False, **options})
+        return Ingest(store, self.rules, **options)
 
     def put(self, events: Iterable[bytes], shard: int | None = None, **fields) -> list[str]:
         """Append events to a shard; without one, to their customers' (0 where none is named)."""

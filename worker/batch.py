@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -11,9 +10,9 @@ import msgpack
 
 from integrations.facts import EventFact, Kind, Reading, Rejected, read_events
 from worker.profile import codec, fold, memory
-from worker.profile.ledger import NO_WEEK, Profile, week_of
+from worker.profile.ledger import Profile, week_of
 from worker.profile.memory import Limits, Seen
-from worker.store.envelope import Envelope, NewerEnvelopeError, pack, unpack
+from worker.store.envelope import Envelope, NewerEnvelopeError, open_week_of, pack, unpack
 from worker.store.ingesting import EVENT, Batch, Commit, Entry, Refused, Stored, Write
 from worker.store.keys import shard_of
 
@@ -103,13 +102,12 @@ def late(by_customer: Mapping[str, Sequence[Told]], stored: Mapping[str, Stored]
         held = stored[customer]
         if held.profile is None or held.cold is not None:
             continue
-        with contextlib.suppress(ValueError):
-            open_week = unpack(held.profile).open_week
-            for told in tolds:
-                if fold.is_late(told.fact, open_week):
-                    found.append(customer)
-                    break
-                open_week = fold.opened(told.fact, open_week)
+        open_week = open_week_of(held.profile)
+        for told in tolds:
+            if fold.is_late(told.fact, open_week):
+                found.append(customer)
+                break
+            open_week = fold.opened(told.fact, open_week)
     return found
 
 
@@ -201,16 +199,21 @@ def _fold_carefully(
 def _fold_all(
     customer: str, tolds: Sequence[Told], held: Stored, seq: int, rules: Rules
 ) -> _Folded:
-    envelope = (
-        unpack(held.profile) if held.profile is not None else Envelope(0, NO_WEEK, 0, "", b"")
-    )
-    profile = codec.decode(envelope.hot or None, held.cold)
-    before = (held.memory or b"")[: envelope.memory_len]
+    if held.profile is None:
+        profile, before = Profile(), b""
+    else:
+        envelope = unpack(held.profile)
+        profile = codec.decode(envelope.hot or None, held.cold)
+        before = (held.memory or b"")[: envelope.memory_len]
     remembered = before
     applied: list[Told] = []
     refused: list[Refused] = []
     duplicates = 0
-    silent = held.profile is not None and all(t.fact.kind == Kind.REGISTERS for t in tolds)
+    silent = (
+        tolds[0].fact.kind is Kind.REGISTERS
+        and held.profile is not None
+        and all(told.fact.kind is Kind.REGISTERS for told in tolds)
+    )
     values = _register_values(profile) if silent else None
     for told in tolds:
         fact, entry_s = told.fact, told.entry.at_s
@@ -221,8 +224,7 @@ def _fold_all(
             detail = "an event with this id and other content was applied before"
             refused.append(_refuse(told.entry, "conflict", detail))
         else:
-            cells = fold.apply(profile, fact)
-            remembered += _records(fact, entry_s, cells)
+            remembered += _records(fact, entry_s, fold.apply(profile, fact))
             applied.append(told)
     if not applied:
         return _Folded([], [], duplicates, 0, refused)
@@ -261,15 +263,20 @@ def _cold_write(customer: str, profile: Profile, new: codec.ColdWrite) -> Write:
 
 
 def _records(fact: EventFact, entry_s: int, cells: Sequence[str]) -> bytes:
+    if not cells:
+        return memory.remember(fact.id_hash, fact.digest, entry_s, ())
     week = week_of(fact.at_s)
     hashes = [memory.cell_hash(week, key) for key in cells]
     return memory.remember(fact.id_hash, fact.digest, entry_s, hashes)
 
 
 def _items(applied: Sequence[Told]) -> list[str]:
-    items = {item for told in applied for item in told.fact.items}
-    items.update(item for told in applied for item, _ in told.fact.lines)
-    return sorted(items)
+    items: set[str] = set()
+    for told in applied:
+        items.update(told.fact.items)
+        for item, _ in told.fact.lines:
+            items.add(item)
+    return sorted(items) if len(items) > 1 else list(items)
 
 
 def _refuse(entry: Entry, reason: str, detail: str) -> Refused:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from worker import batch as batches
@@ -28,7 +27,6 @@ class Ingest:
 
     batch_size        entries of one commit, 1 to 1000
     shards_per_round  shards that one round works on together, to share its round trips
-    overlap           fold a shard's batch while the server commits the one before
     """
 
     def __init__(
@@ -38,14 +36,11 @@ class Ingest:
         *,
         batch_size: int = 250,
         shards_per_round: int = 16,
-        overlap: bool = True,
     ) -> None:
         self._store = store
         self._rules = rules
         self._batch_size = batch_size
         self._shards_per_round = shards_per_round
-        self._overlap = overlap
-        self._thread: ThreadPoolExecutor | None = None
         self._next = 0
 
     def round(self, shards: Sequence[int] | None = None) -> Round:
@@ -75,12 +70,8 @@ class Ingest:
     def _apply(self, taken: list[Batch]) -> Round:
         reads = [batches.read(batch, self._rules) for batch in taken]
         stored = self._load(taken, reads)
-        built = self._build(taken, reads, stored)
-        if self._overlap and len(taken) > 1:
-            commits, results = self._commit_behind(built)
-        else:
-            commits = list(built)
-            results = self._store.commit(commits)
+        commits: list[Commit] = []
+        results = self._store.commit(self._build(taken, reads, stored, commits))
         done = [commit for commit, result in zip(commits, results, strict=True) if result]
         return Round(
             entries=sum(len(commit.batch.entries) for commit in done),
@@ -89,30 +80,25 @@ class Ingest:
             marked=sum(len(commit.loud) + len(commit.quiet) for commit in done),
         )
 
-    def _commit_behind(self, built: Iterable[Commit]) -> tuple[list[Commit], list[int]]:
-        """Hand each commit to a thread, and fold the next meanwhile. Shards do not depend on
-        each other: what becomes of one commit changes nothing for the others.
-        """
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
-        under_way = [
-            (commit, self._thread.submit(self._store.commit, [commit])) for commit in built
-        ]
-        wait(task for _, task in under_way)
-        return [commit for commit, _ in under_way], [task.result()[0] for _, task in under_way]
-
     def _build(
         self,
         taken: list[Batch],
         reads: list[batches.Read],
         stored: dict[int, dict[str, Stored]],
+        commits: list[Commit],
     ) -> Iterator[Commit]:
+        """Fold one shard after the other, as the commits are taken; they are noted in `commits`.
+        Shards do not depend on each other: what becomes of one commit changes none of the others.
+        """
         for batch, read in zip(taken, reads, strict=True):
             try:
-                yield batches.build(batch, read, stored[batch.shard], self._rules)
+                commit = batches.build(batch, read, stored[batch.shard], self._rules)
             except batches.NEWER as error:
                 log.warning("shard left to a newer release", shard=batch.shard, reason=str(error))
                 self._store.release(batch)
+            else:
+                commits.append(commit)
+                yield commit
 
     def _load(self, taken: list[Batch], reads: list[batches.Read]) -> dict[int, dict[str, Stored]]:
         wanted = {

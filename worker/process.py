@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from functools import cache
 
 from worker.bootstrap import Runtime
@@ -48,17 +47,12 @@ def keys_of(config: Settings) -> Keys:
 
 
 def tune_interpreter() -> None:
-    """Collect garbage rarely, and let threads that wait for a server go on soon.
-
-    A batch makes many short-lived objects and no cycles: collecting at the default thresholds took
-    a quarter of ingest's processor time. With the default switch interval of 5 ms a thread whose
-    reply has come waits longer for the interpreter than the server took: overlapping commits and
-    folding then gained nothing, with a fifth of a millisecond a quarter (`benchmarks.pipeline`).
+    """Collect garbage rarely: a batch makes many short-lived objects and no cycles, and collecting
+    at the default thresholds took a quarter of ingest's processor time (`benchmarks.pipeline`).
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
-    sys.setswitchinterval(0.0002)
 
 
 def reset() -> None:

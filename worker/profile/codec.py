@@ -3,6 +3,7 @@
 Hot part   msgpack [version, first_s, last_s, cold_len, registers, last_signals, week, orders,
            signals]
 Cold part  the closed weeks, oldest first: week (u16), length (u32), msgpack [orders, signals]
+Orders     order id -> msgpack of its record, as bytes: decoded only when that order is looked at
 
 Maps are written with sorted keys. A profile written by an older release is read by its own decoder
 and is rewritten in the current form by the next commit; one of a newer release is refused.
@@ -16,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from worker.profile.ledger import Block, Profile
+from worker.profile.ledger import Block, OrderRecord, Profile
 
 VERSION: Final = 1
 _HEADER: Final = struct.Struct(">HI")
@@ -71,16 +72,12 @@ def _decode_v1(fields: list[Any], cold: bytes | None) -> Profile:
     _, first_s, last_s, cold_len, registers, last_signals, week, orders, signals = fields
     if cold is not None and len(cold) < cold_len:
         raise CodecError(f"the cold part has {len(cold)} bytes of {cold_len}")
-    return Profile(
-        first_s=first_s,
-        last_s=last_s,
-        registers=registers,
-        last_signals=last_signals,
-        open_week=week,
-        block=Block(orders, signals),
-        cold=cold[:cold_len] if cold is not None else (None if cold_len else b""),
-        cold_len=cold_len,
-    )
+    if cold is None:
+        held = None if cold_len else b""
+    else:
+        held = cold if len(cold) == cold_len else cold[:cold_len]
+    block = Block(orders, signals)
+    return Profile(first_s, last_s, registers, last_signals, week, block, held, cold_len)
 
 
 #: Readers of every format that was ever released.
@@ -89,8 +86,10 @@ DECODERS: Final[dict[int, Callable[[list[Any], bytes | None], Profile]]] = {1: _
 
 def encode(profile: Profile) -> Encoded:
     """The canonical bytes of a profile, and what of its cold part has to be written."""
-    cold = _cold_write(profile)
-    cold_len = cold.offset + len(cold.data) if cold else profile.cold_len
+    cold, cold_len = None, profile.cold_len
+    if profile.blocks is not None or profile.spilled:
+        cold = _cold_write(profile)
+        cold_len = cold.offset + len(cold.data) if cold else cold_len
     block = profile.block
     hot = _pack(
         [
@@ -113,6 +112,24 @@ def canonical(profile: Profile) -> bytes:
     encoded = encode(profile)
     cold = (profile.cold or b"")[: encoded.cold.offset if encoded.cold else None]
     return encoded.hot + cold + (encoded.cold.data if encoded.cold else b"")
+
+
+def pack_record(record: OrderRecord) -> bytes:
+    """One order as bytes."""
+    packed: bytes = _pack(record)
+    return packed
+
+
+def unpack_record(packed: bytes) -> OrderRecord:
+    """Read one order.
+
+    Raises CodecError when the bytes are damaged.
+    """
+    try:
+        record: OrderRecord = msgpack.unpackb(packed)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise CodecError(f"an order is damaged: {type(error).__name__}") from None
+    return record
 
 
 def thaw(profile: Profile) -> dict[int, Block]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from worker.profile.codec import iter_blocks
+from worker.profile.codec import iter_blocks, unpack_record
 from worker.profile.ledger import Block, OrderRecord, Profile, Statement, order_at
 from worker.profile.signals import split_cell
 
@@ -78,7 +78,8 @@ def _orders(dated: Sequence[Block], before_s: int | None) -> list[Order]:
     found: list[Order] = []
     returns: list[Statement] = []
     for block in dated:
-        for order_id, record in block.orders.items():
+        for order_id, packed in block.orders.items():
+            record = unpack_record(packed)
             as_of = record if before_s is None else _cut(record, before_s)
             if as_of[0]:
                 found.append(_net(order_id, as_of))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from integrations.facts import EventFact, Kind
-from worker.profile.codec import settle, spill, thaw
+from worker.profile.codec import pack_record, settle, spill, thaw, unpack_record
 from worker.profile.ledger import (
     NEVER,
     NO_WEEK,
@@ -16,7 +16,7 @@ from worker.profile.ledger import (
     order_at,
     week_of,
 )
-from worker.profile.signals import cell, code_of
+from worker.profile.signals import CODES, cell, code_of
 
 _VERSIONS, _REFUNDS, _CANCELS = 0, 1, 2
 
@@ -33,10 +33,11 @@ def opened(fact: EventFact, open_week: int) -> int:
 
 def cells_of(fact: EventFact) -> list[str]:
     """The counts that an event raises by one: one per item, one in all where it names none."""
-    if fact.kind != Kind.SIGNAL:
-        return []
-    code = code_of(fact.signal)
-    return [cell(code, item) for item in fact.items] or [code]
+    return _cells(code_of(fact.signal), fact.items) if fact.kind == Kind.SIGNAL else []
+
+
+def _cells(code: str, items: Sequence[str]) -> list[str]:
+    return [cell(code, item) for item in items] if items else [code]
 
 
 def apply(profile: Profile, fact: EventFact) -> list[str]:
@@ -47,20 +48,22 @@ def apply(profile: Profile, fact: EventFact) -> list[str]:
     Raises CodecError when the cold part is needed and was not loaded: orders are looked up in the
     whole ledger, signals only when they are late.
     """
-    at_s = fact.at_s
-    profile.first_s = at_s if profile.first_s == NEVER else min(profile.first_s, at_s)
+    at_s, kind, signal = fact.at_s, fact.kind, fact.signal
+    if at_s < profile.first_s or profile.first_s == NEVER:
+        profile.first_s = at_s
     profile.last_s = max(profile.last_s, at_s)
     for name, value in fact.registers:
         _write_register(profile, name, at_s, fact.id_hash, value)
-    if fact.signal:
-        code = code_of(fact.signal)
+    code = ""
+    if signal:
+        code = CODES.get(signal) or code_of(signal)
         if profile.last_signals.get(code, -1) < at_s:
             profile.last_signals[code] = at_s
-    if fact.kind == Kind.SIGNAL:
-        cells = cells_of(fact)
+    if kind is Kind.SIGNAL:
+        cells = _cells(code, fact.items)
         _count(profile, week_of(at_s), cells)
         return cells
-    if fact.kind != Kind.REGISTERS:
+    if kind is not Kind.REGISTERS:
         _state_order(profile, fact)
     return []
 
@@ -97,16 +100,15 @@ def _state_order(profile: Profile, fact: EventFact) -> None:
     if week is None:
         record: OrderRecord = [[], [], []]
     elif profile.blocks is None and week == profile.open_week:
-        record = profile.block.orders[fact.order_id]
+        record = unpack_record(profile.block.orders[fact.order_id])
     else:
-        record = thaw(profile)[week].orders[fact.order_id]
+        record = unpack_record(thaw(profile)[week].orders[fact.order_id])
     part, statement = _statement(fact)
     state(record[part], statement)
     moved_to = week_of(order_at(record))
     if week is not None and week != moved_to:
         del thaw(profile)[week].orders[fact.order_id]
-    if week != moved_to:
-        _block(profile, moved_to).orders[fact.order_id] = record
+    _block(profile, moved_to).orders[fact.order_id] = pack_record(record)
     if profile.blocks is not None:
         settle(profile)
 

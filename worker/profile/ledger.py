@@ -34,9 +34,13 @@ def week_of(at_s: int) -> int:
 
 @dataclass(slots=True)
 class Block:
-    """What one UTC week holds."""
+    """What one UTC week holds.
 
-    orders: dict[str, OrderRecord] = field(default_factory=dict)
+    orders   order id -> its record, encoded (`codec.pack_record`): most events change none
+    signals  cell -> count
+    """
+
+    orders: dict[str, bytes] = field(default_factory=dict)
     signals: dict[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:

@@ -49,7 +49,7 @@ def cell_hash(week: int, key: str) -> int:
 
 def look_up(memory: bytes, id_hash: bytes, digest: int, entry_s: int, limits: Limits) -> Seen:
     """Has an event of this id been applied within the window before the entry at `entry_s`?"""
-    at = memory.find(id_hash)
+    at = memory.find(id_hash) if memory else -1
     while at >= 0:
         if at % SIZE == 0:
             _, _, held, seen_s = _RECORD.unpack_from(memory, at)

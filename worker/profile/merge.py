@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 
 from worker.profile import memory as id_memory
-from worker.profile.codec import settle, thaw
+from worker.profile.codec import pack_record, settle, thaw, unpack_record
 from worker.profile.fold import state
 from worker.profile.ledger import NEVER, Block, OrderRecord, Profile, order_at, week_of
 
@@ -50,16 +50,16 @@ def _join_orders(left: Profile, right: Profile) -> None:
     blocks = thaw(left)
     held: dict[str, OrderRecord] = {}
     for block in blocks.values():
-        held.update(block.orders)
+        held |= {order_id: unpack_record(packed) for order_id, packed in block.orders.items()}
         block.orders = {}
     for block in thaw(right).values():
-        for order_id, record in block.orders.items():
+        for order_id, packed in block.orders.items():
             mine = held.setdefault(order_id, [[], [], []])
-            for part, statements in zip(mine, record, strict=True):
+            for part, statements in zip(mine, unpack_record(packed), strict=True):
                 for statement in statements:
                     state(part, statement)
     for order_id, record in held.items():
-        blocks.setdefault(week_of(order_at(record)), Block()).orders[order_id] = record
+        blocks.setdefault(week_of(order_at(record)), Block()).orders[order_id] = pack_record(record)
 
 
 def _join_signals(left: Profile, right: Profile, shared: Counter[int]) -> None:

@@ -39,6 +39,11 @@ def pack(envelope: Envelope) -> bytes:
     return header + event_id + envelope.hot
 
 
+def open_week_of(value: bytes) -> int:
+    """The open week of a stored value, without reading the rest; -1 where it cannot be told."""
+    return int(_HEADER.unpack_from(value)[2]) if len(value) >= _HEADER.size else -1
+
+
 def read_envelope(value: bytes) -> Envelope:
     """Read a stored value to look at it only: damaged ones get an empty, unreadable hot part."""
     try:

@@ -133,28 +133,21 @@ class IngestStore:
         calls = [
             Call(
                 "begin",
-                [k.lease(s, STAGE), k.tries(s), k.meta(s), k.epoch(s)],
-                [token, self._lease_ms, len(limits), limits[0]],
+                [k.lease(s, STAGE), k.tries(s), k.meta(s), k.epoch(s), k.events(s)],
+                [token, self._lease_ms, *limits],
             )
             for s in shards
         ]
-        taken = [
-            (s, reply)
-            for s, reply in zip(shards, self._scripts.run_all(calls), strict=True)
-            if reply
-        ]
-        pipeline = self._client.pipeline(transaction=False)
-        heads = []
-        for shard, (tries, left, epoch, *meta) in taken:
+        batches = []
+        for shard, reply in zip(shards, self._scripts.run_all(calls), strict=True):
+            if not reply:
+                continue
+            tries, left, epoch, rows, *meta = reply
             position = _position(epoch, meta)
             self._cursors[shard] = position.cursor
-            heads.append((shard, int(tries), int(left), position))
-            limit = limits[min(int(tries), len(limits)) - 1]
-            pipeline.xrange(k.events(shard), min="(" + position.cursor, count=limit)
-        batches = []
-        for (shard, tries, left, position), rows in zip(heads, pipeline.execute(), strict=True):
-            batch = Batch(shard, token, tries, position, [_entry(*row) for row in rows], left)
-            if batch.entries:
+            entries = [_entry(*row) for row in rows]
+            batch = Batch(shard, token, int(tries), position, entries, int(left))
+            if entries:
                 batches.append(batch)
             else:
                 self.release(batch)
@@ -192,11 +185,18 @@ class IngestStore:
             pipeline.get(self._keys.cold(shard, customer))
         return {pair: value or b"" for pair, value in zip(pairs, pipeline.execute(), strict=True)}
 
-    def commit(self, commits: Sequence[Commit]) -> list[int]:
-        """Commit batches, each by one script: 1 applied, 2 was applied before, 0 refused."""
-        calls = [Call("commit", *self._arguments(commit)) for commit in commits]
-        results = [int(reply) for reply in self._scripts.run_all(calls)]
-        for commit, result in zip(commits, results, strict=True):
+    def commit(self, commits: Iterable[Commit]) -> list[int]:
+        """Commit batches, each by one script: 1 applied, 2 was applied before, 0 refused.
+
+        Each is sent as it is made, so that the server runs one while the caller folds the next.
+        """
+        sent = []
+        with self._scripts.ahead() as ahead:
+            for commit in commits:
+                ahead.send(Call("commit", *self._arguments(commit)))
+                sent.append(commit)
+            results = [int(reply) for reply in ahead.replies()]
+        for commit, result in zip(sent, results, strict=True):
             if result:
                 self._cursors[commit.batch.shard] = commit.position.cursor
             else:
@@ -249,7 +249,10 @@ def _position(epoch: bytes, meta: Sequence[bytes]) -> Position:
     return Position(epoch, fields.get("cursor", START.encode()).decode(), *counts)
 
 
-def _entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
-    at_s = int(entry_id.partition(b"-")[0]) // 1000
-    kind = fields[b"kind"].decode(errors="replace") if b"kind" in fields else EVENT
-    return Entry(entry_id.decode(), at_s, kind, fields.get(b"event", b""), b"quiet" in fields)
+def _entry(entry_id: bytes, fields: Sequence[bytes]) -> Entry:
+    at_s = int(entry_id[: entry_id.index(b"-")]) // 1000
+    if len(fields) == 2 and fields[0] == b"event":
+        return Entry(entry_id.decode(), at_s, EVENT, fields[1], False)
+    named = dict(zip(fields[::2], fields[1::2], strict=True))
+    kind = named[b"kind"].decode(errors="replace") if b"kind" in named else EVENT
+    return Entry(entry_id.decode(), at_s, kind, named.get(b"event", b""), b"quiet" in named)

@@ -82,17 +82,6 @@ class TestRivals:
         assert (shop.profiles(), shop.remembered()) == expected[:2]
         assert {**got, "seq": 0} == {**expected[2], "seq": 0}
 
-    def test_a_drainer_that_folds_while_it_commits_gives_the_same(self, redis_client):
-        shop = Installation(redis_client, shards=8, lease_ms=10_000).create()
-        shop.put(busy_days())
-        shop.drain(overlap=True, batch_size=5)
-        overlapped = shop.profiles(), shop.counters()["applied"]
-        redis_client.flushall()
-        alone = Installation(redis_client, shards=8).create()
-        alone.put(busy_days())
-        alone.drain(overlap=False)
-        assert overlapped == (alone.profiles(), alone.counters()["applied"])
-
     def test_a_lease_keeps_a_rival_from_working_in_vain(self, redis_client):
         shop = Installation(redis_client, shards=1, lease_ms=60_000).create()
         shop.put([viewed("ann", "tea", "e1")])
