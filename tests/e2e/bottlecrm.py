@@ -35,11 +35,12 @@ ROUND_S = 900.0
 DESTINATIONS = """
 [destinations.bottlecrm]
 adapter = "bottlecrm"
-options = {{ url = "{url}", token = {{ file = "token" }} }}
+options = {{ base_url = "{url}", token = {{ file = "token" }}, requests_per_s = 1000 }}
 allow_private = true
 coalesce_s = 0
+coalesce_max_s = 0
+concurrency = 4
 timeout_s = 60
-{limits}
 
 [[destinations.bottlecrm.fields]]
 source = "segment.name"
@@ -72,7 +73,7 @@ class Shop:
     def __init__(self, url: str, folder: Path, crm: bottlecrm.BottleCrm) -> None:
         (folder / "token").write_text(crm.token, encoding="utf-8")
         file = folder / "destinations.toml"
-        file.write_text(DESTINATIONS.format(url=crm.url, limits=""), encoding="utf-8")
+        file.write_text(DESTINATIONS.format(url=crm.url), encoding="utf-8")
         settings = Settings(redis_url=url, destinations_file=file, lag_limit=10**9, shards=8)
         self.runtime = Runtime(settings, url)
         (self.destination,) = configured(settings)
@@ -94,10 +95,10 @@ class Shop:
             active.ingest.drain()
             refreshed += active.refresh.drain()
             active.deliver.drain()
-            if not active.deliver_store.waiting():
+            if not active.deliver_store.waiting([self.destination.name]):
                 return refreshed
             time.sleep(0.2)
-        raise RuntimeError(f"{len(active.deliver_store.waiting())} deliveries still wait")
+        raise RuntimeError("deliveries still wait")
 
     def desired(self, customers: Sequence[str]) -> dict[str, dict[str, Any]]:
         """What the CRM should hold of each."""
