@@ -48,11 +48,13 @@ class Progress(NamedTuple):
     outcomes  one per row when all is known; None: ask again about `job`
     job       what to ask about then; may differ from the last
     after_s   seconds to wait before
+    trouble   why the question itself was not answered: throttled, auth ...; the job stands
     """
 
     outcomes: tuple[Outcome, ...] | None
     job: str = ""
     after_s: float = 0.0
+    trouble: Outcome | None = None
 
 
 @runtime_checkable

@@ -127,6 +127,7 @@ class Capabilities:
 
     max_rows     rows of one call
     max_bytes    bytes of one body
+    max_row      bytes of the body of one row alone
     limits       windows of the vendor, all of which hold at once
     concurrency  calls under way at once
     is_job       2xx means accepted: `Polling` tells what became of the rows
@@ -138,6 +139,7 @@ class Capabilities:
     max_rows: int
     max_bytes: int
     matching: Matching
+    max_row: int | None = None
     limits: tuple[Limit, ...] = ()
     concurrency: int = 4
     is_job: bool = False

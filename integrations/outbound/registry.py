@@ -19,6 +19,15 @@ GROUP: Final = "crm_reflex.adapters"
 
 ADAPTERS: Final[Mapping[str, str]] = {
     "standard_webhook": "integrations.outbound.standard_webhook:StandardWebhook",
+    "bottlecrm": "integrations.outbound.bottlecrm:BottleCRM",
+    "hubspot": "integrations.outbound.hubspot:HubSpot",
+    "salesforce": "integrations.outbound.salesforce:Salesforce",
+    "klaviyo": "integrations.outbound.klaviyo:Klaviyo",
+    "segment": "integrations.outbound.segment:Segment",
+    "zoho": "integrations.outbound.zoho:Zoho",
+    "wecom": "integrations.outbound.wecom:WeCom",
+    "dingtalk": "integrations.outbound.dingtalk:DingTalk",
+    "feishu": "integrations.outbound.feishu:Feishu",
 }
 """Ours: name -> where its class is."""
 
@@ -26,11 +35,11 @@ ADAPTERS: Final[Mapping[str, str]] = {
 class Buildable(Adapter, Protocol):
     """A class of adapters."""
 
-    Options: ClassVar[type[AdapterOptions]]
+    options_type: ClassVar[type[AdapterOptions]]
 
     @classmethod
     def build(cls, options: Any) -> Self:
-        """The adapter of a destination with these options, an instance of `Options`."""
+        """The adapter of a destination with these options, an instance of `options_type`."""
         ...
 
 
@@ -65,7 +74,7 @@ def build(
     Raises   UnknownAdapterError, OptionsError
     """
     kind = adapter_class(name)
-    return kind.build(read_options(kind.Options, options, secrets or {}))
+    return kind.build(read_options(kind.options_type, options, secrets or {}))
 
 
 @cache

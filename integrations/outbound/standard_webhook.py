@@ -15,7 +15,7 @@ every secret in use      | header webhook-signature
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import ClassVar, Final, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_core import from_json, to_json
@@ -65,14 +65,14 @@ class StandardWebhook:
     """One endpoint; keys of all secrets in use, the newest first."""
 
     name: ClassVar[str] = "standard_webhook"
-    Options: ClassVar[type[AdapterOptions]] = Options
+    options_type: ClassVar[type[AdapterOptions]] = Options
 
     url: str = field(repr=False)
     keys: tuple[bytes, ...] = field(repr=False)
     is_stream: bool = False
 
     @classmethod
-    def build(cls, options: Any) -> Self:
+    def build(cls, options: Options) -> Self:
         """See `Buildable.build`."""
         keys = keys_of([secret.get_secret_value() for secret in options.secrets])
         return cls(options.url, keys, is_stream=options.send == "events")

@@ -1,25 +1,26 @@
 """One suite, every registered adapter, a real HTTP server: to be registered is to be under it."""
 
 import json
-from base64 import b64encode
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from integrations.encoding import insight_payload
-from integrations.outbound.contract import Adapter, Credentials, Outcome, Response, Row, Verdict
-from integrations.outbound.registry import ADAPTERS, build
-from integrations.schemas import CustomerInsight
-
-SECRETS = ["whsec_" + b64encode(bytes([n]) * 32).decode() for n in (1, 2)]
-KEY_TEXTS = [secret.removeprefix("whsec_") for secret in SECRETS] + ["\\x01\\x01\\x01"]
+from integrations.outbound.abilities import Authorizing, Lookup, Polling
+from integrations.outbound.contract import (
+    Adapter,
+    Credentials,
+    Matching,
+    Outcome,
+    Response,
+    Verdict,
+)
+from integrations.outbound.packing import packed
+from integrations.outbound.registry import ADAPTERS
+from tests.contract.kinds import KINDS, NOW, Pusher, fragments
 
 MEANING = {
-    200: Verdict.OK,
-    201: Verdict.OK,
-    204: Verdict.OK,
     301: Verdict.PERMANENT,
     302: Verdict.PERMANENT,
     400: Verdict.PERMANENT,
@@ -37,96 +38,292 @@ MEANING = {
     503: Verdict.RETRY,
     504: Verdict.RETRY,
 }
+ONE_FOR_ALL = {"standard_webhook", "bottlecrm", "wecom", "dingtalk", "feishu"}
+"""Adapters whose call can't be cut in halves that would fare better."""
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=12,
+)
+#: Members that vendors' answers really have, with values that they really don't.
+SHAPES = st.dictionaries(
+    st.sampled_from([
+        "data", "results", "errors", "success", "ok", "code", "errcode", "StatusCode", "status",
+        "id", "details", "context", "error", "message", "access_token", "api_domain", "fields",
+        "instance_url", "definitions", "contact", "count", "attributes", "links",
+    ]),
+    JSON,
+)  # fmt: skip
 
 
-def insight(customer_id):
-    body = insight_payload(
-        CustomerInsight(
-            customer_id=customer_id,
-            insight_version=7,
-            as_of=datetime(2026, 11, 22, 10, tzinfo=UTC),
-            segment={"id": 3, "name": "Champions", "since": date(2026, 1, 1), "previous_id": None},
-            buy_again=[{"item_id": "p1", "score": 0.5, "reason": "王小明 — é"}],
-            currency="EUR",
-            historic_clv=Decimal("12.345"),
-            historic_number_of_orders=4,
-        )
-    )
-    return Row(customer_id, customer_id, {}, 7, "msg_1", body)
+def test_every_registered_adapter_is_under_this_suite():
+    assert set(KINDS) == set(ADAPTERS)
 
 
 @pytest.fixture(params=sorted(ADAPTERS))
-def adapter(request, crm):
-    return build(request.param, {"url": crm.url}, {"secrets": [*map(SecretStr, SECRETS)]})
+def name(request):
+    return request.param
 
 
-def exchange(adapter, sender, rows, *, at_s=1_800_000_000):
-    response = sender.send(adapter.encode(rows, credentials=Credentials(), at_s=at_s))
-    return adapter.classify(rows, response, at_s=at_s)
+@pytest.fixture
+def kind(name):
+    return KINDS[name]
 
 
-class TestAdapterContract:
-    def test_it_is_an_adapter_under_its_own_name(self, adapter):
+@pytest.fixture
+def vendor(kind):
+    with kind.vendor() as vendor:
+        yield vendor
+
+
+@pytest.fixture
+def adapter(name, kind, vendor):
+    return kind.adapter(name, vendor.url)
+
+
+@pytest.fixture
+def pusher(adapter, sender):
+    return Pusher(adapter, sender.send)
+
+
+def credentials(vendor):
+    return Credentials("token-of-a-test", vendor.url)
+
+
+def verdicts(outcomes):
+    return [outcome.verdict for outcome in outcomes]
+
+
+class TestWhatItSays:
+    def test_it_is_an_adapter_under_its_own_name(self, name, adapter):
         assert isinstance(adapter, Adapter)
-        assert adapter.name in ADAPTERS
-        assert adapter.capabilities.max_rows >= 1
+        assert adapter.name == name
+        takes = adapter.capabilities
+        assert takes == adapter.capabilities
+        assert takes.max_rows >= 1
+        assert takes.max_bytes >= 4096
+        assert takes.concurrency >= 1
+        assert all(limit.requests >= 1 and limit.window_s > 0 for limit in takes.limits)
+        assert takes.is_job == isinstance(adapter, Polling)
 
+    def test_a_full_call_arrives_as_it_was_meant(self, kind, vendor, adapter, pusher):
+        rows = kind.rows(min(adapter.capabilities.max_rows, 250))
+        told = pusher.push(rows)
+        assert {outcome.verdict for outcome in told.values()} == {Verdict.OK}
+        assert set(told) == {row.customer_id for row in rows}
+        if adapter.capabilities.is_digest:
+            (message,) = vendor.messages
+            assert f": {len(rows)}\n" in message
+            assert f"segment → VIP: {len(rows)}" in message
+        elif kind.fields:
+            stored = dict(kind.stored or kind.fields)
+            stored.pop("Email", None)
+            assert vendor.contacts == {row.key: stored for row in rows}
+        else:
+            assert vendor.contacts == {row.key: json.loads(row.body) for row in rows}
+
+    def test_pushing_again_changes_nothing_and_clearing_clears(self, kind, vendor, adapter, pusher):
+        if adapter.capabilities.is_digest or not kind.fields:
+            pytest.skip("keeps no fields")
+        pusher.push(kind.rows(2))
+        before = json.dumps(vendor.contacts)
+        pusher.push(kind.rows(2))
+        assert json.dumps(vendor.contacts) == before
+        cleared = next(name for name in kind.fields if "egment" in name)
+        row = kind.row(0, fields={cleared: None}, delivery_id="msg_cleared")
+        told = pusher.push([row])
+        assert verdicts(told.values()) == [Verdict.OK]
+        assert cleared not in vendor.contacts[kind.key(0)]
+        assert len(vendor.contacts[kind.key(0)]) == len(kind.fields) - 1, "others stay"
+        assert cleared in vendor.contacts[kind.key(1)]
+
+    def test_the_same_arguments_give_the_same_bytes(self, kind, adapter, vendor):
+        rows = kind.rows(min(3, adapter.capabilities.max_rows))
+        calls = [
+            adapter.encode(rows, credentials=credentials(vendor), at_s=at_s)
+            for at_s in (NOW, NOW, NOW + 301)
+        ]
+        assert (calls[0].url, calls[0].headers, calls[0].body) == (
+            calls[1].url,
+            calls[1].headers,
+            calls[1].body,
+        )
+        if not adapter.capabilities.is_digest:  # whose signature may be part of the body
+            assert calls[0].body == calls[2].body
+
+    def test_a_call_of_the_most_rows_keeps_within_the_bytes(self, kind, adapter, vendor):
+        rows = kind.rows(adapter.capabilities.max_rows)
+        call = adapter.encode(rows, credentials=credentials(vendor), at_s=NOW)
+        assert len(call.body) <= adapter.capabilities.max_bytes
+
+
+class TestWhatItHears:
     @pytest.mark.parametrize("status", MEANING)
-    def test_every_row_of_a_full_call_gets_the_verdict_of_the_status(
-        self, adapter, sender, crm, status
+    def test_a_status_without_words_means_the_same_for_every_row(
+        self, name, kind, adapter, vendor, sender, status
     ):
-        crm.will_answer(status)
-        rows = [insight(f"c{n}") for n in range(adapter.capabilities.max_rows)]
-        outcomes = exchange(adapter, sender, rows)
-        assert [outcome.verdict for outcome in outcomes] == [MEANING[status]] * len(rows)
-        assert all(isinstance(outcome, Outcome) for outcome in outcomes)
+        rows = kind.rows(min(3, adapter.capabilities.max_rows))
+        vendor.will_answer(status)
+        answer = sender.send(adapter.encode(rows, credentials=credentials(vendor), at_s=NOW))
+        expected = (MEANING | dict(kind.meaning))[status]
+        outcomes = adapter.classify(rows, answer, at_s=NOW)
+        assert verdicts(outcomes) == [expected] * len(rows)
+        assert all(isinstance(outcome, Outcome) and outcome.code for outcome in outcomes)
+        if expected is Verdict.SPLIT:
+            assert name not in ONE_FOR_ALL
+            (alone,) = adapter.classify(rows[:1], answer, at_s=NOW)
+            assert alone.verdict is Verdict.PERMANENT
+
+    @pytest.mark.parametrize("status", [200, 201, 202, 204, 207])
+    @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"null", b"<html>", b"\xff\xfe", b"{"])
+    def test_a_success_that_names_no_row_is_none(self, kind, adapter, status, body):
+        rows = kind.rows(min(3, adapter.capabilities.max_rows))
+        outcomes = adapter.classify(rows, Response(status, {}, body), at_s=NOW)
+        assert len(outcomes) == len(rows)
+        assert all((outcome.verdict is Verdict.OK) == kind.says_nothing for outcome in outcomes)
+
+    def test_a_success_that_was_cut_is_none(self, kind, adapter, pusher, vendor, sender):
+        if kind.says_nothing or isinstance(adapter, Polling):
+            pytest.skip("does not read the body, or asks again")
+        pusher.push(kind.rows(1))
+        said = vendor.exchanges[-1].reply
+        cut = Response(said.status, {}, said.raw, truncated=True)
+        assert adapter.classify(kind.rows(1), cut, at_s=NOW)[0].verdict is Verdict.RETRY
+
+    def test_a_row_that_the_answer_passes_over_is_not_ok(self, kind, adapter, pusher, vendor):
+        if adapter.capabilities.is_digest or kind.says_nothing:
+            pytest.skip("the status speaks of the whole call")
+        rows = kind.rows(min(3, adapter.capabilities.max_rows))
+        last = rows[-1]
+        vendor.silent = {last.key}
+        if isinstance(adapter, Polling):
+            vendor.wrong = {last.key}
+        outcome = pusher.push(rows)[last.customer_id]
+        assert outcome.verdict is Verdict.RETRY
+        assert outcome.code == "unmentioned"
 
     @pytest.mark.parametrize(
         ("status", "hint", "wait_s"),
         [
             (429, "17", 17.0),
             (503, "17", 17.0),
-            (429, "Fri, 15 Jan 2027 08:01:00 GMT", 60.0),
             (429, "999999999", 3600.0),
             (429, "soon", None),
             (429, "-5", None),
+            (429, "date", 60.0),
         ],
     )
     def test_a_request_to_wait_is_passed_on_and_clamped(
-        self, adapter, sender, crm, status, hint, wait_s
+        self, kind, adapter, vendor, sender, status, hint, wait_s
     ):
-        crm.will_answer(status, headers={"Retry-After": hint})
-        (outcome, *_) = exchange(adapter, sender, [insight("c1")])
+        from email.utils import formatdate
+
+        given = formatdate(NOW + 60, usegmt=True) if hint == "date" else hint
+        vendor.will_answer(status, Retry_After=given)
+        call = adapter.encode(kind.rows(1), credentials=credentials(vendor), at_s=NOW)
+        (outcome,) = adapter.classify(kind.rows(1), sender.send(call), at_s=NOW)
         assert outcome.verdict is Verdict.THROTTLED
         assert outcome.retry_after_s == wait_s
 
-    def test_every_attempt_sends_the_same_body_under_the_same_id(self, adapter, sender, crm):
-        for at_s in (1_800_000_000, 1_800_000_301):
-            exchange(adapter, sender, [insight("c1")], at_s=at_s)
-        assert len({attempt.body for attempt in crm.received}) == 1
-        assert all("msg_1" in attempt.headers.values() for attempt in crm.received)
+    def test_no_redirect_is_followed(self, kind, adapter, vendor, sender):
+        vendor.will_answer(307, b"x" * 300_000, Location=vendor.url + "/elsewhere")
+        call = adapter.encode(kind.rows(1), credentials=credentials(vendor), at_s=NOW)
+        answer = sender.send(call)
+        assert answer.status == 307
+        assert len(vendor.requests) == 1
+        (outcome,) = adapter.classify(kind.rows(1), answer, at_s=NOW)
+        assert outcome.verdict is Verdict.PERMANENT
 
-    def test_the_customer_and_the_version_arrive_as_they_were_written(self, adapter, sender, crm):
-        exchange(adapter, sender, [insight("c1")])
-        (request,) = crm.received
-        body = json.loads(request.body)
-        assert "c1" in request.body.decode()
-        assert '"insight_version":7' in request.body.decode().replace(" ", "")
-        assert body
+    @settings(
+        max_examples=60, deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )  # fmt: skip
+    @given(
+        body=JSON | SHAPES | st.lists(SHAPES, max_size=4),
+        status=st.sampled_from([200, 207, 400, 403, 429, 500]),
+    )
+    def test_no_answer_makes_it_raise_or_lose_a_row(self, kind, adapter, body, status):
+        rows = kind.rows(min(3, adapter.capabilities.max_rows))
+        response = Response(status, {}, json.dumps(body).encode())
+        assert len(adapter.classify(rows, response, at_s=NOW)) == len(rows)
+        _hear_everything_else(adapter, rows, response)
 
-    def test_neither_a_redirect_nor_its_body_is_followed(self, adapter, sender, crm):
-        crm.will_answer(307, headers={"Location": crm.url + "/elsewhere"}, body=b"x" * 300_000)
-        exchange(adapter, sender, [insight("c1")])
-        assert [request.path for request in crm.received] == ["/hook"]
+    def test_a_deep_answer_is_no_trouble(self, kind, adapter):
+        for body in (b"[" * 200_000, b'{"data":' * 100_000):
+            outcomes = adapter.classify(kind.rows(1), Response(200, {}, body), at_s=NOW)
+            assert len(outcomes) == 1
 
-    def test_no_repr_shows_a_secret_or_a_customer(self, adapter):
-        call = adapter.encode([insight("c1-secret")], credentials=Credentials(), at_s=1)
-        shown = f"{adapter!r} {call!r}"
-        assert not [text for text in [*KEY_TEXTS, "c1-secret"] if text in shown]
 
-    @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"{", b"[]", b"null", b'{"results":[]}'])
-    def test_no_body_makes_classify_raise_or_lose_a_row(self, adapter, body):
-        for status in (200, 207, 400, 500):
-            rows = [insight(f"c{n}") for n in range(adapter.capabilities.max_rows)]
-            outcomes = adapter.classify(rows, Response(status, {}, body), at_s=0)
-            assert len(outcomes) == len(rows)
+def _hear_everything_else(adapter: Any, rows: Any, response: Response) -> None:
+    if isinstance(adapter, Authorizing):
+        assert isinstance(adapter.read_token(response, at_s=NOW), Credentials | Outcome)
+    if isinstance(adapter, Lookup):
+        assert len(adapter.read_lookup(rows, response, at_s=NOW)) == len(rows)
+    if isinstance(adapter, Polling):
+        for job in ("job-1", '["job-1", 2, "", {}]'):
+            progress = adapter.read_poll(job, rows, response, at_s=NOW)
+            assert progress.outcomes is None or len(progress.outcomes) == len(rows)
+            assert progress.outcomes is not None or progress.job
+
+
+class TestSecrets:
+    def test_no_repr_shows_a_secret_or_a_customer(self, kind, adapter, vendor):
+        secret_row = kind.row(1, customer_id="hidden-customer", key="hidden-customer@example.com")
+        given = Credentials("hidden-token", vendor.url)
+        calls: list[Any] = [adapter.encode([secret_row], credentials=given, at_s=NOW)]
+        if isinstance(adapter, Authorizing):
+            calls.append(adapter.token_call(at_s=NOW))
+        shown = f"{adapter!r} {adapter} {calls!r} {given!r} {adapter.capabilities!r}"
+        hidden = {part for text in kind.secret_texts for part in fragments(text)}
+        found = [text for text in (*hidden, "hidden-") if text in shown]
+        assert not found
+
+    def test_a_secret_that_is_written_among_the_options_is_refused(self, name, kind):
+        from integrations.outbound.errors import OptionsError
+        from integrations.outbound.registry import build
+
+        plain = {option: values[0] for option, values in kind.secrets.items()}
+        with pytest.raises(OptionsError, match="by reference") as caught:
+            build(name, kind.options("https://example.com") | plain)
+        assert not [text for text in kind.secret_texts if text in str(caught.value)]
+
+
+class TestPacking:
+    def test_every_row_is_in_one_call_within_the_limits(self, kind, adapter, vendor):
+        most = adapter.capabilities.max_rows
+        rows = kind.rows(min(2 * most + 1, 1001))
+        calls = packed(adapter, rows, credentials=credentials(vendor), at_s=NOW)
+        sent = [row.customer_id for one in calls for row in one.rows]
+        assert sorted(sent) == sorted(row.customer_id for row in rows)
+        assert all(one.call is not None and len(one.rows) <= most for one in calls)
+        assert len(calls) == -(-len(rows) // most)
+
+    def test_a_key_is_once_in_a_call(self, kind, adapter, vendor):
+        twins = [kind.row(0), kind.row(0, customer_id="twin", key=kind.key(0).upper())]
+        calls = packed(adapter, twins, credentials=credentials(vendor), at_s=NOW)
+        assert [len(one.rows) for one in calls] == [1, 1]
+
+    def test_a_row_without_a_key_is_refused_and_holds_up_nobody(self, kind, adapter, vendor):
+        rows = [kind.row(0, key=""), kind.row(1)]
+        calls = packed(adapter, rows, credentials=credentials(vendor), at_s=NOW)
+        refused = [one for one in calls if one.call is None]
+        assert [one.refused.verdict for one in refused] == [Verdict.PERMANENT]
+        assert [row.customer_id for one in calls if one.call for row in one.rows] == ["c1"]
+
+    def test_a_row_that_is_too_large_is_refused_alone(self, kind, adapter, vendor):
+        takes = adapter.capabilities
+        if takes.is_digest:
+            pytest.skip("a digest is cut to its size")
+        huge = "x" * ((takes.max_row or takes.max_bytes) + 1)
+        body = json.dumps({"as_of": huge}).encode()
+        fields = {next(iter(kind.fields), "any"): huge}
+        rows = [*kind.rows(5), kind.row(9, fields=fields, body=body)]
+        calls = packed(adapter, rows, credentials=credentials(vendor), at_s=NOW)
+        refused = [row.customer_id for one in calls if one.call is None for row in one.rows]
+        assert refused == ["c9"]
+        assert sum(len(one.rows) for one in calls) == 6
+
+
+def test_matching_is_told(adapter):
+    assert adapter.capabilities.matching in Matching

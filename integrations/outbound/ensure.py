@@ -1,0 +1,53 @@
+"""Fields of a mapping that the vendor lacks: found, and created where asked. Never deletes."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from integrations.outbound.abilities import Difference, FieldSpec, Schema
+from integrations.outbound.contract import Credentials, HttpCall, Outcome, Response, Verdict
+
+
+class SchemaReport(NamedTuple):
+    """What lacked before, and what became of it.
+
+    differences  before anything was created; empty: the vendor has every field as it should be
+    outcomes     of the calls that create; empty after a dry run
+    trouble      why nothing could be learned: the answer that was no list of fields
+    """
+
+    differences: tuple[Difference, ...]
+    outcomes: tuple[Outcome, ...] = ()
+    trouble: Outcome | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Can every field be written now?"""
+        if self.trouble is not None or any(not one.can_create for one in self.differences):
+            return False
+        created = bool(self.outcomes) and all(o.verdict is Verdict.OK for o in self.outcomes)
+        return created or not self.differences
+
+
+def ensure_schema(
+    adapter: Schema,
+    fields: Sequence[FieldSpec],
+    send: Callable[[HttpCall], Response],
+    *,
+    credentials: Credentials,
+    at_s: int,
+    dry_run: bool,
+) -> SchemaReport:
+    """Compare, and unless `dry_run`, create what lacks and can be created.
+
+    Raises  TransportError of `send`
+    """
+    found = adapter.differences(
+        fields, send(adapter.schema_call(fields, credentials=credentials)), at_s=at_s
+    )
+    if isinstance(found, Outcome):
+        return SchemaReport((), trouble=found)
+    missing = [difference for difference in found if difference.can_create]
+    if dry_run or not missing:
+        return SchemaReport(found)
+    calls = adapter.create_calls(missing, credentials=credentials)
+    return SchemaReport(found, tuple(adapter.read_created(send(one), at_s=at_s) for one in calls))
