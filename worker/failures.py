@@ -31,6 +31,7 @@ class Failure(NamedTuple):
 
 
 _SERVER: Final = "Is it running, and is CRM_REFLEX_REDIS_URL right?"
+_OURS: Final = ("worker.", "integrations.")
 #: Errors that say themselves what to do: by name, so that nothing is imported for them.
 _SPEAKING: Final = {
     "LaterError": TEMPORARY,
@@ -41,13 +42,16 @@ _SPEAKING: Final = {
     "ArtifactError": FAILED,
     "TooFewError": FAILED,
     "BusyTrainingError": TEMPORARY,
+    "DestinationsError": FAILED,
+    "UnknownAdapterError": FAILED,
+    "OptionsError": FAILED,
 }
 
 
 def failure_of(error: BaseException) -> Failure | None:
     """What to tell about an error; None when it is none of a person's making."""
     name = type(error).__name__
-    if type(error).__module__.startswith("worker.") and name in _SPEAKING:
+    if type(error).__module__.startswith(_OURS) and name in _SPEAKING:
         return Failure(str(error), _SPEAKING[name])
     if name == "BusyError":
         return Failure(f"busy: {error}. Try again later.", TEMPORARY)
