@@ -465,6 +465,7 @@ def refresher(client, keys: Keys, clock, *, lease_ms: int = 1, batch_size: int =
     from worker.live import LiveModels
     from worker.refresh import Refresh
     from worker.store.models import ModelStore
+    from worker.store.nudges import Nudges
     from worker.store.population import Population
     from worker.store.refreshing import RefreshStore
 
@@ -474,6 +475,7 @@ def refresher(client, keys: Keys, clock, *, lease_ms: int = 1, batch_size: int =
         InteractionIndex(Population(client, keys), "UTC"),
         RULES._replace(batch_size=batch_size),
         clock,
+        Nudges(client, keys),
     )
 
 

@@ -24,18 +24,22 @@ from worker.store.ingesting import IngestStore
 from worker.store.installation import verify
 from worker.store.keys import Keys
 from worker.store.models import ModelStore
+from worker.store.nudges import Nudges
 from worker.store.population import Population
 from worker.store.quarantine import Quarantine
 from worker.store.refreshing import RefreshStore
 from worker.store.signals import Bells, Locks, Reports
+from worker.store.snapshots import Snapshots
 from worker.tick import Plan, Tick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from worker.deliver import Deliver
+    from worker.index import InteractionIndex
     from worker.refresh import Refresh
     from worker.retrain import Retrain
+    from worker.snapshot import SnapshotBuilder
     from worker.store.scripts import Client
 
 
@@ -163,17 +167,45 @@ class Runtime:
     @cached_property
     def refresh(self) -> Refresh:
         """The refresh stage."""
-        from worker.index import InteractionIndex  # noqa: PLC0415  scipy: only where it is used
-        from worker.live import LiveModels  # noqa: PLC0415  same
+        from worker.live import LiveModels  # noqa: PLC0415  scipy: only where it is used
         from worker.refresh import Refresh  # noqa: PLC0415  same
 
-        rules = self.refresh_rules
         return Refresh(
             self.refresh_store,
             LiveModels(self.models, self.clock),
-            InteractionIndex(self.population, rules.time_zone),
-            rules,
+            self.index(),
+            self.refresh_rules,
             self.clock,
+            Nudges(self.client, self.keys),
+        )
+
+    def index(self) -> InteractionIndex:
+        """An index of all customers' interactions, still empty."""
+        from worker.index import InteractionIndex  # noqa: PLC0415  scipy: only where it is used
+
+        rules = self.refresh_rules
+        return InteractionIndex(
+            self.population, rules.time_zone, self.snapshots, watched=rules.similar_customers
+        )
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """Snapshots of that index."""
+        return Snapshots(self.settings.snapshot_dir or self.settings.data_dir / "snapshots")
+
+    @cached_property
+    def snapshot_builder(self) -> SnapshotBuilder:
+        """What builds them."""
+        from worker.live import LiveModels  # noqa: PLC0415  scipy: only where it is used
+        from worker.snapshot import SnapshotBuilder  # noqa: PLC0415  same
+
+        return SnapshotBuilder(
+            self.index,
+            self.snapshots,
+            LiveModels(self.models, self.clock),
+            self.locks,
+            self.clock,
+            interval_s=self.settings.snapshot_interval_s,
         )
 
     @cached_property
@@ -223,7 +255,12 @@ class Runtime:
             "refresh": settings.refresh_concurrency,
             "deliver": settings.deliver_concurrency if settings.webhook_url else 0,
         }
-        plan = Plan(pumps, settings.min_customers_to_train, settings.retrain_interval_s)
+        plan = Plan(
+            pumps,
+            settings.min_customers_to_train,
+            settings.retrain_interval_s,
+            snapshots=True,
+        )
         return Tick(self.locks, self.door, self.models, self.population, self.clock, plan, order)
 
     @property

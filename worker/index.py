@@ -3,78 +3,231 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from typing import Final
 
 import numpy as np
 
+from models.checks import ModelError
 from models.recommend.interactions import Interactions, ItemTable, decay, interaction_matrix
 from models.recommend.neighbors import NeighborIndex
 from models.recommend.recommender import Recommender
+from worker.live import Live
 from worker.profile.codec import CodecError
 from worker.store.population import Population, Resident, Watermark
+from worker.store.snapshots import SnapshotError, Snapshots
 from worker.telemetry import logger
 from worker.views import Calendar, View, interactions, view
 
 log = logger(__name__)
 
+#: More customers than this are not indexed by a refresh process itself: it waits for a snapshot.
+PRIVATE_MOST: Final = 50_000
+LOOK_EVERY_S: Final = 5.0
+_REMEMBERED: Final = 100_000
+_DELTAS: Final = 200
+
 
 class InteractionIndex:
-    """Built from all profiles when it is first needed, then one row per changed customer.
+    """A snapshot, or else built from all profiles; then one row per changed customer.
 
     Deltas tell which customers changed; their rows are read from the profiles themselves, so that
-    to apply a delta twice, or late, changes nothing.
+    to apply a delta twice, or late, changes nothing, and a snapshot and deltas may overlap.
+
+    snapshots     where snapshots of the index are, None: every process builds its own
+    watched       length of the lists whose changes `NeighborIndex.take_nudges` tells
+    private_most  customers beyond which only a snapshot will do
     """
 
-    def __init__(self, population: Population, time_zone: str) -> None:
+    def __init__(
+        self,
+        population: Population,
+        time_zone: str,
+        snapshots: Snapshots | None = None,
+        *,
+        watched: int = 10,
+        private_most: int = PRIVATE_MOST,
+    ) -> None:
         self._population = population
         self._calendar = Calendar(time_zone)
+        self._snapshots = snapshots
+        self._watched = watched
+        self._private_most = private_most
         self._neighbors: NeighborIndex | None = None
         self._recommender: Recommender | None = None
+        self._digest = ""
+        self._number = 0
         self._marks: list[Watermark] = []
+        self._put: dict[str, int] = {}
+        self._looked = float("-inf")
+
+    def settle(self, live: Live, now: float) -> Live:
+        """The models as this index can serve them, between two batches.
+
+        A recommender whose snapshot is not there yet has to wait: the one before goes on, and until
+        there is one none recommends. `now` is in seconds of any steady clock.
+        """
+        wanted = live.recommendations
+        if wanted is None:
+            return live
+        if now - self._looked >= LOOK_EVERY_S or self._recommender is not wanted:
+            self._looked = now
+            if not self.load(wanted) and self._recommender is not wanted:
+                few = self._snapshots is None or self._population.count() <= self._private_most
+                if few:
+                    self.use(wanted)
+                else:
+                    log.warning("index waits for a snapshot", reason=f"none in {self._folder}")
+        if self._recommender is wanted:
+            return live
+        return live._replace(recommendations=self._recommender)
+
+    @property
+    def _folder(self) -> str:
+        return "" if self._snapshots is None else str(self._snapshots.folder)
 
     def use(self, recommender: Recommender) -> NeighborIndex:
-        """The index under a recommender's weights; built anew when another one is live."""
+        """The index under a recommender's weights; built from profiles when another one is live."""
         if self._neighbors is None or self._recommender is not recommender:
-            self._recommender = recommender
-            self._marks = [self._population.watermark(s) for s in range(self._population.shards)]
+            marks = [self._population.watermark(s) for s in range(self._population.shards)]
             views = [
                 one
                 for shard in range(self._population.shards)
                 for one in _views(self._population.residents(shard))
             ]
-            self._neighbors = build(views, recommender, self._calendar)
+            built = build(views, recommender, self._calendar)
+            self._take(built, recommender, marks, 0)
+            return built
         return self._neighbors
+
+    def _take(
+        self,
+        neighbors: NeighborIndex,
+        recommender: Recommender,
+        marks: list[Watermark],
+        number: int,
+    ) -> None:
+        neighbors.watched = self._watched
+        self._neighbors, self._recommender, self._marks = neighbors, recommender, marks
+        self._digest, self._number = digest(recommender), number
+        self._put.clear()
+
+    def load(self, recommender: Recommender) -> int:
+        """Take the newest snapshot under a recommender if it is newer than what is held: its
+        number, else 0. The deltas since are left to `follow`.
+        """
+        if self._snapshots is None:
+            return 0
+        wanted = self._digest if self._recommender is recommender else digest(recommender)
+        for number in self._snapshots.numbers():
+            if self._digest == wanted and number <= self._number:
+                return 0
+            try:
+                if self._snapshots.meta(number)["digest"] != wanted:
+                    continue
+                _, arrays, meta = self._snapshots.read(number)
+                neighbors = NeighborIndex.from_state(arrays, meta)
+                marks = [Watermark(*mark) for mark in meta["marks"]]
+            except (SnapshotError, ModelError, KeyError, TypeError) as error:
+                log.warning("snapshot refused", version=number, reason=str(error))
+                continue
+            if len(marks) == self._population.shards:
+                self._take(neighbors, recommender, marks, number)
+                return number
+        return 0
+
+    def publish(self, at_s: int) -> int:
+        """Write a snapshot of this index as it is; its number, 0 where there is no folder."""
+        if self._snapshots is None or self._neighbors is None:
+            return 0
+        arrays, meta = self._neighbors.to_state()
+        more = {
+            "digest": self._digest,
+            "marks": [list(mark) for mark in self._marks],
+            "built_at_s": at_s,
+        }
+        return self._snapshots.publish(arrays, {**meta, **more})
+
+    def behind(self) -> int:
+        """How many deltas of one shard wait to be followed, at most."""
+        return self._population.behind(self._marks)
 
     @property
     def recommender(self) -> Recommender | None:
         """The recommender whose weights the rows have."""
         return self._recommender
 
-    def put(self, one: View) -> None:
-        """Set a customer's row from a view just read."""
-        if self._neighbors is not None and self._recommender is not None:
-            self._neighbors.update(one.customer_id, *row(one, self._recommender, self._calendar))
+    @property
+    def neighbors(self) -> NeighborIndex | None:
+        """The index; None until there is one."""
+        return self._neighbors
+
+    def put(self, one: View, seq: int = -1, *, watch: bool = False) -> None:
+        """Set a customer's row from a view just read.
+
+        seq    of the profile: its delta need not be followed any more; -1 = not known
+        watch  tell by `NeighborIndex.take_nudges` whose lists that changes
+        """
+        if self._neighbors is None or self._recommender is None:
+            return
+        items, weights = row(one, self._recommender, self._calendar)
+        self._neighbors.update(one.customer_id, items, weights, watch=watch)
+        if seq >= 0:
+            if len(self._put) >= _REMEMBERED:
+                self._put.clear()
+            self._put[one.customer_id] = seq
 
     def follow(self) -> int:
         """Apply the deltas of all shards; how many customers' rows were read."""
         if self._neighbors is None:
             return 0
-        changed = 0
-        for at, found in enumerate(self._population.deltas(self._marks)):
-            shard = self._marks[at].shard
-            if found is None:
-                self._marks[at] = self._population.watermark(shard)
-                changed += self._reread(self._population.residents(shard))
-            elif found:
-                ids = sorted({customer for one in found for customer, _ in one.customers})
-                changed += self._reread(self._population.read(shard, ids))
-                self._marks[at] = self._marks[at]._replace(delta=found[-1].id)
+        changed, more = 0, True
+        while more:
+            more = False
+            for at, found in enumerate(self._population.deltas(self._marks, _DELTAS)):
+                shard = self._marks[at].shard
+                if found is None:
+                    self._marks[at] = self._population.watermark(shard)
+                    changed += self._reread_shard(shard)
+                elif found:
+                    newest = {customer: one.seq for one in found for customer, _ in one.customers}
+                    put = self._put
+                    ids = sorted(who for who, seq in newest.items() if put.get(who, -1) < seq)
+                    changed += self._reread(self._population.read(shard, ids), ids)
+                    last = found[-1]
+                    self._marks[at] = self._marks[at]._replace(delta=last.id, seq=last.seq)
+                    more = more or len(found) == _DELTAS
         return changed
 
-    def _reread(self, residents: Iterable[Resident]) -> int:
-        views = list(_views(residents))
-        for one in views:
-            self.put(one)
-        return len(views)
+    def _reread(self, residents: Iterable[Resident], asked: Iterable[str]) -> int:
+        """Set the rows of those who have a profile; who has none any more is forgotten."""
+        there, read = set(), 0
+        for resident in residents:
+            there.add(resident.customer_id)
+            for one in _views([resident]):
+                self.put(one)
+                read += 1
+        for customer in asked:
+            if customer not in there and self._neighbors is not None:
+                self._neighbors.remove(customer)
+        return read
+
+    def _reread_shard(self, shard: int) -> int:
+        """Read a whole shard anew: nobody knows what changed in it."""
+        if self._neighbors is None:
+            return 0
+        held = [
+            one for one in self._neighbors.customers() if self._population.shard_of(one) == shard
+        ]
+        return self._reread(self._population.residents(shard), held)
+
+
+def digest(recommender: Recommender) -> str:
+    """What the rows of an index depend on: items, idf, t0 and half-life."""
+    found = blake2b("\0".join(recommender.items).encode(), digest_size=16)
+    found.update(np.ascontiguousarray(recommender.idf).tobytes())
+    found.update(f"{recommender.t0_day} {recommender.half_life_days}".encode())
+    return found.hexdigest()
 
 
 def row(one: View, recommender: Recommender, calendar: Calendar) -> tuple[list[str], list[float]]:

@@ -17,6 +17,7 @@ from worker.insights.write import write
 from worker.live import Live, LiveModels
 from worker.profile.codec import CodecError
 from worker.refresh_rules import RefreshRules
+from worker.store.nudges import Nudge, Nudges
 from worker.store.refreshing import Known, Mark, Push, Refreshed, RefreshStore
 from worker.telemetry import logger
 from worker.transitions import Told, transitions
@@ -26,6 +27,7 @@ log = logger(__name__)
 
 DUE_EVERY_S: Final = 1.0
 FOLLOW_EVERY_S: Final = 0.2
+NUDGES_EVERY_S: Final = 0.25
 
 
 class Round(NamedTuple):
@@ -46,15 +48,18 @@ class Refresh:
         index: InteractionIndex,
         rules: RefreshRules,
         clock: Clock,
+        nudges: Nudges,
     ) -> None:
         self._store = store
+        self._nudges = nudges
         self._models = models
         self._index = index
         self._rules = rules
         self._clock = clock
         self._calendar = Calendar(rules.time_zone)
         self._options = Options(rules.currency, rules.similar_customers, rules.recommendations)
-        self._looked_for_due = self._followed = float("-inf")
+        self._looked_for_due = self._followed = self._looked_for_nudges = float("-inf")
+        self._nudged: list[Nudge] = []
         self._turn = 0
         self._ripe = False
 
@@ -63,7 +68,7 @@ class Refresh:
         marks = self._store.lease(self._find())
         if not marks:
             return Round()
-        live = self._models.current()
+        live = self._index.settle(self._models.current(), self._clock.monotonic())
         now_s = self._clock.now_s()
         known = self._store.load([(mark.shard, mark.customer_id) for mark in marks])
         subjects, pairs = self._subjects(marks, known)
@@ -71,8 +76,9 @@ class Refresh:
         if live.recommendations is not None:
             index = self._index.use(live.recommendations)
             self._follow()
-            for subject in subjects:
-                self._index.put(subject.view)
+            for subject, (mark, one) in zip(subjects, pairs, strict=True):
+                happened = mark.loud and mark.seq is not None
+                self._index.put(subject.view, one.seq, watch=happened)
         written = write(subjects, live, index, self._calendar, now_s, self._options)
         moves = self._moves(pairs, subjects, written, live)
         rows = [
@@ -82,6 +88,9 @@ class Refresh:
             )
         ]
         done = self._store.commit(rows, self._rules.destinations) if rows else []
+        self._answer(marks)
+        if index is not None and (near := index.take_nudges()):
+            self._nudges.put(near, self._clock.now_ms())
         return Round(
             len(rows) + sum(one.hot is None for one in known),
             sum(done),
@@ -103,11 +112,31 @@ class Refresh:
         size = self._rules.batch_size
         some = max(1, size // 4)
         loud = self._take_turns(self._store.marked(some), some)
+        asked = {mark.customer_id for mark in loud}
+        loud += [mark for mark in self._find_nudged(some) if mark.customer_id not in asked]
         if not loud and (quiet := self._store.quiet(size)):
             return self._take_turns(quiet, size)
         due = self._due(some if loud else size, hurry=self._ripe and not loud)
         asked = {mark.customer_id for mark in loud}
         return loud + [mark for mark in due if mark.customer_id not in asked]
+
+    def _find_nudged(self, limit: int) -> list[Mark]:
+        """Customers whose list others' events may have changed. They change nobody else's."""
+        now = self._clock.monotonic()
+        if not self._nudged and now - self._looked_for_nudges < NUDGES_EVERY_S:
+            return []
+        self._looked_for_nudges = now
+        self._nudged = self._nudges.waiting(limit)
+        found = [Mark(one.shard, one.customer_id, None, loud=True) for one in self._nudged]
+        return self._take_turns(found, limit)
+
+    def _answer(self, marks: Sequence[Mark]) -> None:
+        """Take the nudges of the customers of a batch. Of whom it could not write, somebody else
+        wrote something newer, or a quiet mark will.
+        """
+        asked = {mark.customer_id for mark in marks}
+        self._nudges.take([one for one in self._nudged if one.customer_id in asked])
+        self._nudged = [one for one in self._nudged if one.customer_id not in asked]
 
     def _due(self, limit: int, *, hurry: bool) -> list[Mark]:
         now = self._clock.monotonic()

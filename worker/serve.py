@@ -48,6 +48,8 @@ def run_worker(settings: Settings, url: str, stage: str, *, number: int = 0) -> 
     process.limit_threads()
     configure_logs(settings.log_level, settings.log_format)
     configure(settings, broker_url(settings, url))
+    if stage == "refresh" and not _prepared():
+        return 1
     node = node_name(stage, number)
     concurrency = {
         "ingest": settings.ingest_concurrency,
@@ -75,6 +77,18 @@ def run_beat(settings: Settings, url: str) -> int:
     configure(settings, broker_url(settings, url))
     app.Beat(loglevel=settings.log_level, quiet=True).run()
     return 0
+
+
+def _prepared() -> bool:
+    """Have the compiled loops at hand before the first order, in the parent of all children."""
+    from models.recommend import kernels, neighbors  # noqa: PLC0415  only where they are used
+
+    try:
+        neighbors.prepare()
+    except kernels.KernelError as error:
+        log.error("this machine cannot compile the neighbor index", reason=str(error))  # noqa: TRY400
+        return False
+    return True
 
 
 def _connect_signals(settings: Settings, url: str, stage: str, node: str) -> None:

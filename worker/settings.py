@@ -77,6 +77,14 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path(".crm-reflex"), description="Folder of the embedded server and of model files."
     )
+    snapshot_dir: Path | None = Field(
+        None,
+        description="Folder of index snapshots, the same for training and refresh workers;"
+        " not set: `snapshots` in the data folder.",
+    )
+    snapshot_interval_s: int = Field(
+        900, ge=10, description="Seconds between two snapshots of the index."
+    )
     key_prefix: str = Field(
         "reflex",
         pattern=r"^[a-z0-9_-]{1,32}$",

@@ -78,7 +78,14 @@ def retrain(kinds: list[str] | None = None, reason: str = "request") -> None:
     except (TooFewError, BusyTrainingError) as error:
         log.info("training put off", reason=str(error))
     else:
+        runtime().snapshot_builder.run()
         runtime().bells.ring("refresh")
+
+
+@app.task(name="models.snapshot", acks_late=False, time_limit=None)
+def snapshot() -> None:
+    """Build a snapshot of the index if one is due."""
+    runtime().snapshot_builder.run()
 
 
 @app.task(name="tick")

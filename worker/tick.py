@@ -17,6 +17,8 @@ ORDERED_MS: Final = 10_000
 #: A shard whose oldest entry is older than this gets an order of its own, beside the pumps.
 STALE_MS: Final = 15_000
 TRAIN_EVERY_S: Final = 30
+#: A look whether a snapshot of the index is due is ordered so often.
+SNAPSHOT_MS: Final = 30_000
 
 
 class Plan(NamedTuple):
@@ -25,11 +27,13 @@ class Plan(NamedTuple):
     pumps              number of pump slots by stage
     min_customers      customers below which no training is tried
     retrain_interval_s age at which models are trained anew
+    snapshots          whether the index has snapshots to look after
     """
 
     pumps: dict[str, int]
     min_customers: int
     retrain_interval_s: int
+    snapshots: bool = False
 
 
 class Tick:
@@ -87,6 +91,8 @@ class Tick:
             ):
                 self._order("models.retrain", None, "first")
             return
+        if self._plan.snapshots and self._once("snapshot", SNAPSHOT_MS):
+            self._order("models.snapshot")
         oldest_s = min(self._models.versions(kind)[0][1] for kind in KINDS)
         if now_s - oldest_s > self._plan.retrain_interval_s and self._once("train", 3_600_000):
             self._order("models.retrain", None, "age")

@@ -59,7 +59,7 @@ class IndexRows:
         self._free = list(range(len(base.inv) - count))[::-1]
         self._seen: dict[str, int] = {}
         self._known_names: dict[int, str] = {}
-        self._living = int(np.count_nonzero(base.inv))
+        self._living = self._based = int(np.count_nonzero(base.inv))
         self.overlay = Overlay(len(base.inv) - count, len(self.idf), count)
 
     def __len__(self) -> int:
@@ -70,6 +70,11 @@ class IndexRows:
     def changed(self) -> int:
         """How many customers have their row in the overlay."""
         return len(self._number)
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything changed since the base was made."""
+        return bool(self._names) or self._living != self._based
 
     @property
     def base_rows(self) -> tuple[Any, ...]:

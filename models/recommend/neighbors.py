@@ -6,9 +6,9 @@ rows that changed since; both have postings item -> customers. To change a row c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +115,10 @@ class NeighborIndex:
         """Whether the customer has a row."""
         return self._rows.slot(customer_id) >= 0
 
+    def customers(self) -> list[str]:
+        """Return the ids of all customers with a row."""
+        return [customer_id for customer_id, _ in self._rows.customers()]
+
     @property
     def nbytes(self) -> tuple[int, int]:
         """Bytes that processes may share, and bytes of this process alone."""
@@ -127,14 +131,34 @@ class NeighborIndex:
         """Number of customers whose row changed since the base was made."""
         return self._rows.changed
 
-    @property
-    def idf(self) -> tuple[Floats, float]:
-        """The idf of the first items, and that of all others."""
-        return self._rows.known_idf, self._rows.idf_unseen
+    def to_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return vectors and JSON from which `from_state` makes an index of the same answers."""
+        rows = self._rows
+        base = rows.merged() if rows.differs else rows.base
+        coded = [one.encode() for one in self.items.ids]
+        arrays = {
+            **index_base.arrays_of(base),
+            "idf": rows.known_idf,
+            "item_block": np.frombuffer(b"".join(coded), dtype=np.uint8),
+            "item_ends": np.cumsum([len(one) for one in coded], dtype=np.int64),
+        }
+        return arrays, {"idf_unseen": rows.idf_unseen}
 
-    def merged(self) -> Base:
-        """A base of all rows as they are now."""
-        return self._rows.merged()
+    @classmethod
+    def from_state(
+        cls, arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any], *, watched: int = 10
+    ) -> NeighborIndex:
+        """Return an index over arrays that `to_state` made; they are used as they are, not copied.
+
+        What changes later is kept beside them, but for marks in the small arrays of slots: mapped
+        files are opened copy-on-write.
+        Raises  KeyError, DomainError
+        """
+        ends, block = arrays["item_ends"].tolist(), arrays["item_block"].tobytes()
+        starts = [0, *ends[:-1]] if ends else []
+        items = ItemTable(block[a:b].decode() for a, b in zip(starts, ends, strict=True))
+        base, idf = index_base.from_arrays(arrays), np.array(arrays["idf"])
+        return cls(items, base, idf, float(meta["idf_unseen"]), watched=watched)
 
     def update(
         self,
@@ -329,3 +353,26 @@ def _heaviest(rows: csr_array, idf: Floats) -> csr_array:
         kept[rows.indptr[i] + light] = False
     starts = np.concatenate(([0], np.cumsum(kept)))[rows.indptr]
     return csr_array((rows.data[kept], rows.indices[kept], starts), shape=rows.shape)
+
+
+def prepare() -> None:
+    """Compile all kernels, or load them as they were compiled before, by using each once.
+
+    Raises  KernelError where this machine cannot
+    """
+    try:
+        matrix = csr_array(np.array([[1.0, 0.0], [1.0, 2.0]]))
+        index = NeighborIndex.build(["a", "b"], ItemTable(["x", "y"]), matrix)
+        for similarity in Similarity:
+            index.similar(["a"], 1, similarity, two_stage=TwoStage())
+        index.similar(["a", "b"], index.watched)
+        index.update("a", ["x", "z"], [1.0, 1.0], watch=True)
+        index.take_nudges()
+        near = index.similar(["b"], 1)[0]
+        index.rows(index.customers())
+        index.liked(near, by_idf=True)
+        index.together(["x"], 1)
+    except Exception as error:  # numba and LLVM raise whatever they like
+        raise kernels.KernelError(f"{type(error).__name__}: {error}") from error
+    if near != [("a", round(1 / np.sqrt(10), DECIMALS))]:
+        raise kernels.KernelError(f"compiled loops answer {near}")

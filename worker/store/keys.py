@@ -98,6 +98,10 @@ class Keys:
         """ZSET destination and customer -> Unix ms when it may be sent."""
         return self._in(shard, "outbox")
 
+    def nudges(self, shard: int) -> str:
+        """ZSET customer -> Unix ms: others' events may have changed the customer's list."""
+        return self._in(shard, "nudges")
+
     # ---- refresh writes ---------------------------------------------------------------------
     def insight(self, shard: int, customer_id: str) -> str:
         """STRING: header and JSON of the newest insight."""

@@ -25,18 +25,22 @@ class Resident(NamedTuple):
 
 
 class Watermark(NamedTuple):
-    """A shard's state when it was read: epoch, cursor, and the last delta that was there."""
+    """A shard's state when it was read: epoch, cursor, and the last delta that was there: its id
+    and its sequence.
+    """
 
     shard: int
     epoch: str
     cursor: str
     delta: str
+    seq: int = 0
 
 
 class Changed(NamedTuple):
-    """One commit's delta: the customers that it changed, and their items."""
+    """One commit's delta: its sequence, the customers that it changed, and their items."""
 
     id: str
+    seq: int
     customers: list[tuple[str, list[str]]]
 
 
@@ -119,7 +123,16 @@ class Population:
             (epoch or b"").decode(),
             (cursor or b"0-0").decode(),
             last[0][0].decode() if last else "0-0",
+            int(last[0][1][b"seq"]) if last else 0,
         )
+
+    def behind(self, marks: Sequence[Watermark]) -> int:
+        """How many deltas came behind the mark of the shard that had most of them."""
+        pipeline = self._client.pipeline(transaction=False)
+        for mark in marks:
+            pipeline.hget(self._keys.meta(mark.shard), "seq")
+        newest = zip(marks, pipeline.execute(), strict=True)
+        return max((int(seq or 0) - mark.seq for mark, seq in newest), default=0)
 
     def deltas(self, after: Sequence[Watermark], limit: int = 200) -> list[list[Changed] | None]:
         """What changed in each shard behind a watermark; None where that is not known any more.
@@ -143,7 +156,11 @@ class Population:
         if first and _is_trimmed(mark, *first[0]):
             return None
         return [
-            Changed(entry_id.decode(), [tuple(one) for one in msgpack.unpackb(fields[b"changed"])])
+            Changed(
+                entry_id.decode(),
+                int(fields[b"seq"]),
+                [tuple(one) for one in msgpack.unpackb(fields[b"changed"])],
+            )
             for entry_id, fields in rows
         ]
 

@@ -13,6 +13,7 @@ from worker.route import route
 from worker.settings import Settings
 from worker.store import scripts
 from worker.store.door import Arrival
+from worker.store.nudges import Nudges
 
 SHARDS = 16
 NAMES = [f"customer-{n}" for n in range(40)]
@@ -127,6 +128,12 @@ def test_events_go_all_the_way_on_three_nodes_and_every_script_runs(
     spoke = runtime.models.read("segments", 1)
     assert runtime.models.publish_minor("segments", (1, 1), spoke.arrays, spoke.meta, 0)
     assert runtime.models.current().minors["segments"] == 1
+
+    nudges = Nudges(runtime.client, runtime.keys)
+    assert nudges.put(NAMES[:3], 1_000) == 3
+    runtime.refresh._looked_for_nudges = float("-inf")
+    work(runtime)
+    assert nudges.waiting(10) == []
 
     assert runtime.locks.take("slot", "me", 10_000)
     assert runtime.locks.renew("slot", "me", 10_000)

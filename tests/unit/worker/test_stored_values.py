@@ -93,7 +93,7 @@ class TestKeys:
         shard = [keys.events, keys.meta, keys.epoch, keys.tries, keys.customers, keys.deltas]
         shard += [keys.quarantine, keys.dirty, keys.quiet, keys.due, keys.outbox, keys.routed]
         shard += [keys.transitions, keys.claimed, keys.delivered, keys.dead, keys.delivery_log]
-        shard += [keys.refresh_stats, keys.delivery_stats]
+        shard += [keys.nudges, keys.refresh_stats, keys.delivery_stats]
         names = [name(3) for name in shard]
         parts = [keys.profile, keys.cold, keys.memory, keys.insight]
         names += [part(3, customer) for part in parts for customer in ("a", "p:a", "{s4}")]
