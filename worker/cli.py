@@ -13,6 +13,7 @@ from worker.commands import (
     customers,
     deliveries,
     demo,
+    destinations,
     events,
     health,
     models,
@@ -57,7 +58,9 @@ def _root(
     """Nothing of its own: the options of the program itself."""
 
 
-for _group in (run, events, backfill, customers, health, quarantine, deliveries, models, demo):
+for _group in (
+    run, events, backfill, customers, health, quarantine, destinations, deliveries, models, demo,
+):  # fmt: skip
     _group.register(app)
 
 
