@@ -6,6 +6,7 @@ A condition is one mapping: `all`, `any` or `not` over others, or a subject (`tr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias, get_args
 
@@ -15,11 +16,10 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainValidator,
     PositiveInt,
     StrictBool,
-    StrictFloat,
     StrictInt,
-    StrictStr,
     Tag,
     model_validator,
 )
@@ -29,8 +29,19 @@ MOST_CONDITIONS: Final = 200
 DEEPEST: Final = 12
 MOST_DAYS: Final = 36_500
 
-Scalar: TypeAlias = StrictBool | StrictInt | StrictFloat | StrictStr
-Number: TypeAlias = Annotated[StrictInt | StrictFloat, Field(allow_inf_nan=False)]
+
+def _number(given: Any) -> int | float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+        raise ValueError("should be a finite number")
+    return given
+
+
+def _scalar(given: Any) -> bool | float | str:
+    return given if isinstance(given, bool | str) else _number(given)
+
+
+Scalar: TypeAlias = Annotated[bool | int | float | str, PlainValidator(_scalar)]
+Number: TypeAlias = Annotated[int | float, PlainValidator(_number)]
 Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 Days: TypeAlias = Annotated[PositiveInt, Field(le=MOST_DAYS)]
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from worker.rules.language import Rule
+from worker.rules.language import DEEPEST, Rule
 
 LARGEST_FILE: Final = 256 * 1024
 MOST_RULES: Final = 200
@@ -55,18 +55,19 @@ def parse(document: Any) -> tuple[Rule, ...]:
     Raises RulesError.
     """
     try:
-        found = _File.model_validate(document).segments
+        rules = _File.model_validate(document).segments
     except ValidationError as error:
-        raise RulesError(_problem(one["loc"], one["msg"]) for one in error.errors()) from None
-    except RecursionError:
-        raise RulesError(["conditions lie too deep"]) from None
-    if not found:
+        found = error.errors(include_url=False, include_input=False)
+        if any(len(one["loc"]) > 10 * DEEPEST for one in found):  # pydantic went no deeper
+            raise RulesError(["conditions lie too deep"]) from None
+        raise RulesError(_problem(one["loc"], one["msg"]) for one in found) from None
+    if not rules:
         raise RulesError(["segments: holds none"])
-    ids = [rule.id for rule in found]
+    ids = [rule.id for rule in rules]
     twice = sorted({one for one in ids if ids.count(one) > 1})
     if twice:
         raise RulesError(f"segments: the id {one} is used more than once" for one in twice)
-    return found
+    return rules
 
 
 def _document(suffix: str, text: str) -> Any:
