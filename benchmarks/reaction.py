@@ -38,7 +38,7 @@ def measure(url: str, customers: int) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     if refreshed != len(reacting):
         raise RuntimeError(f"{refreshed} customers were refreshed, {len(reacting)} had ordered")
-    waiting = len(runtime.deliver_store.waiting())
+    waiting = len(runtime.deliver_store.waiting(runtime.destination_names))
     return {
         "customers_per_s": round(refreshed / seconds),
         "outbox_rows": waiting,

@@ -236,7 +236,7 @@ def _settle(runtime: Runtime, index: InteractionIndex) -> bool:
         index.follow()
         lag = sum(lag.entries for lag in runtime.door.lag())
         marks = len(runtime.refresh_store.marked(1)) + len(runtime.refresh_store.quiet(1))
-        waiting = len(runtime.deliver_store.waiting())
+        waiting = len(runtime.deliver_store.waiting(runtime.destination_names))
         if not lag and not marks and not waiting:
             return True
         _say(f"waiting: {lag} events, {marks} shards with marks, {waiting} deliveries")

@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgpack
@@ -22,13 +23,15 @@ from integrations.outbound.contract import (
 from tests.servers import eventually
 from worker import batch as batches
 from worker.batch import Rules
-from worker.deliver import Deliver, Endpoint
+from worker.delivery.channel import Channel
+from worker.delivery.engine import Deliver
 from worker.ingest import Ingest
 from worker.profile import codec, fold
 from worker.profile.ledger import Profile
 from worker.profile.memory import Limits, records
 from worker.refresh_rules import RefreshRules
 from worker.store.delivering import DeliverStore
+from worker.store.destinations import Destinations
 from worker.store.door import Door
 from worker.store.envelope import Envelope, unpack
 from worker.store.ingesting import (
@@ -479,11 +482,37 @@ def refresher(client, keys: Keys, clock, *, lease_ms: int = 1, batch_size: int =
     )
 
 
-def deliverer(client, keys: Keys, clock, crm, *, lease_ms: int = 20, **options) -> Deliver:
-    """A deliver stage with two threads."""
-    store = DeliverStore(client, keys, **{"lease_ms": lease_ms, "coalesce_ms": 0, **options})
-    endpoint = Endpoint("crm", crm, crm)
-    return Deliver(store, endpoint, clock, concurrency=2, max_attempts=3)
+@dataclass(frozen=True)
+class BriefChannel(Channel):
+    """A channel whose leases end soon, so that tests need not wait for them."""
+
+    lease: int = 20
+
+    @property
+    def lease_ms(self) -> int:
+        return self.lease
+
+    @property
+    def longest_ms(self) -> int:
+        return self.lease + 20
+
+
+def channel(crm, **options) -> Channel:
+    """The channel of an adapter that is its own transport."""
+    return BriefChannel(**{"name": "crm", "adapter": crm, "transport": crm, **options})
+
+
+def deliverer(client, keys: Keys, clock, crm, *, max_attempts=3, rng=None, **options) -> Deliver:
+    """A deliver stage with one destination."""
+    return Deliver(
+        DeliverStore(client, keys),
+        Destinations(client, keys),
+        [channel(crm, **options)],
+        clock,
+        shards=keys.shards,
+        max_attempts=max_attempts,
+        rng=rng,
+    )
 
 
 RULES = RefreshRules(100, DAY_S, "UTC", "EUR", 3, 3, 30, ("crm",))

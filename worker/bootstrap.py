@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 from integrations.facts import Reading
 from worker.batch import Rules
 from worker.clock import Clock, SystemClock
-from worker.destinations import configured
+from worker.destinations import configured, is_stream
 from worker.ingest import Ingest
 from worker.profile.memory import Limits
 from worker.refresh_rules import RefreshRules
 from worker.settings import Settings
 from worker.store.connection import connect
 from worker.store.delivering import DeliverStore
+from worker.store.destinations import Destinations
 from worker.store.door import Door, Intake
 from worker.store.ingesting import IngestStore
 from worker.store.installation import verify
 from worker.store.keys import Keys
+from worker.store.letters import Letters
 from worker.store.models import ModelStore
 from worker.store.nudges import Nudges
 from worker.store.population import Population
@@ -35,7 +37,8 @@ from worker.tick import Plan, Tick
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from worker.deliver import Deliver
+    from integrations.destinations import Destination
+    from worker.delivery.engine import Deliver
     from worker.index import InteractionIndex
     from worker.refresh import Refresh
     from worker.retrain import Retrain
@@ -104,10 +107,19 @@ class Runtime:
         return Quarantine(self.client, self.keys)
 
     @cached_property
+    def destinations(self) -> tuple[Destination, ...]:
+        """Every destination, without its secrets."""
+        return configured(self.settings, with_secrets=False)
+
+    @property
+    def destination_names(self) -> tuple[str, ...]:
+        """As in rows."""
+        return tuple(one.name for one in self.destinations)
+
+    @cached_property
     def reading(self) -> Reading:
         """How events are read. What only we write into a CRM is no trait when it comes back."""
-        settings = self.settings
-        destinations = configured(settings, with_secrets=False)
+        settings, destinations = self.settings, self.destinations
         own = frozenset(rule.target for one in destinations for rule in one.fields)
         return Reading(
             default_currency=settings.reporting_currency,
@@ -161,7 +173,8 @@ class Runtime:
             similar_customers=settings.similar_customers,
             recommendations=settings.recommendations,
             min_customers=settings.min_customers_to_train,
-            destinations=("webhook",) if settings.webhook_url else (),
+            destinations=tuple(one.name for one in self.destinations if not is_stream(one)),
+            streams=tuple(one.name for one in self.destinations if is_stream(one)),
         )
 
     @cached_property
@@ -210,26 +223,32 @@ class Runtime:
 
     @cached_property
     def deliver_store(self) -> DeliverStore:
-        """Outbox, claims and dead letters."""
-        settings = self.settings
-        return DeliverStore(
-            self.client,
-            self.keys,
-            lease_ms=int(2000 * settings.webhook_timeout_s + 5000),
-            coalesce_ms=int(1000 * settings.coalesce_s),
-        )
+        """Outbox, claims, and what destinations hold."""
+        return DeliverStore(self.client, self.keys)
+
+    @cached_property
+    def letters(self) -> Letters:
+        """Dead letters."""
+        return Letters(self.client, self.keys)
+
+    @cached_property
+    def destination_store(self) -> Destinations:
+        """Pauses, limits, tokens and jobs of destinations."""
+        return Destinations(self.client, self.keys)
 
     @cached_property
     def deliver(self) -> Deliver:
         """The deliver stage."""
-        from worker.deliver import Deliver, endpoint_of  # noqa: PLC0415  HTTP: same
+        from worker.delivery.channel import channels_of  # noqa: PLC0415  HTTP: same
+        from worker.delivery.engine import Deliver  # noqa: PLC0415  same
 
         settings = self.settings
         return Deliver(
             self.deliver_store,
-            endpoint_of(settings),
+            self.destination_store,
+            channels_of(configured(settings)),
             self.clock,
-            concurrency=settings.webhook_concurrency,
+            shards=settings.shards,
             max_attempts=settings.delivery_max_attempts,
         )
 
@@ -253,7 +272,7 @@ class Runtime:
         pumps = {
             "ingest": settings.ingest_concurrency,
             "refresh": settings.refresh_concurrency,
-            "deliver": settings.deliver_concurrency if settings.webhook_url else 0,
+            "deliver": settings.deliver_concurrency if self.destinations else 0,
         }
         plan = Plan(
             pumps,

@@ -6,11 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from integrations.money import MINOR_DIGITS, major
-from worker.deliver import WEBHOOK
+from worker.destinations import WEBHOOK
 from worker.profile import codec, derive
 from worker.profile.signals import name_of
-from worker.store.delivering import DISABLED, Claim, DeadLetter, Delivered, Row
+from worker.store.delivering import Claim, Delivered, Row
+from worker.store.destinations import State
 from worker.store.inspecting import Attempt, Inspector, Standing
+from worker.store.letters import Filter, Letter
 from worker.store.refreshing import Known
 from worker.terminal import instant
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _ORDERS: Final = 10
 _SIGNALS: Final = 10
+_NOBODY: Final = "no destination is set (CRM_REFLEX_WEBHOOK_URL, CRM_REFLEX_DESTINATIONS_FILE)"
 
 
 class NoCustomerError(LookupError):
@@ -26,17 +29,18 @@ class NoCustomerError(LookupError):
 
 
 class Found(NamedTuple):
-    """All that is stored about one customer."""
+    """All that is stored about one customer, as far as deliveries go to one destination."""
 
     customer_id: str
     shard: int
     known: Known
+    destination: str
     standing: Standing
     claim: Claim | None
     delivered: Delivered
-    dead: DeadLetter | None
+    dead: Letter | None
     attempts: list[Attempt]
-    paused_ms: int
+    state: State
 
     @property
     def insight(self) -> dict[str, Any] | None:
@@ -44,24 +48,31 @@ class Found(NamedTuple):
         return json.loads(self.known.held.json) if self.known.held.json else None
 
 
-def find(active: Runtime, customer_id: str) -> Found:
+def find(active: Runtime, customer_id: str, destination: str | None = None) -> Found:
     """Look a customer up.
 
+    destination  whose deliveries; None: of the first one
     Raises NoCustomerError.
     """
     inspector = Inspector(active.client, active.keys)
-    row = Row(active.keys.shard(customer_id), WEBHOOK, customer_id)
+    names = [one.name for one in active.destinations]
+    row = Row(active.keys.shard(customer_id), destination or (names or [WEBHOOK])[0], customer_id)
     (known,) = active.refresh_store.load([(row.shard, customer_id)])
     if known.hot is None:
         raise NoCustomerError(customer_id)
+    claim, delivered = active.deliver_store.find(row)
+    letters = active.letters.find(Filter(row.destination, frozenset([customer_id])))
     return Found(
         customer_id,
         row.shard,
         known,
-        inspector.standing(customer_id, row.name),
-        *active.deliver_store.find(row),
+        row.destination,
+        inspector.standing(customer_id, row.destination),
+        claim,
+        delivered,
+        letters[0] if letters else None,
         inspector.attempts(row.shard, row.name),
-        active.deliver_store.paused_ms(WEBHOOK),
+        active.destination_store.state(row.destination),
     )
 
 
@@ -85,11 +96,11 @@ def delivery(active: Runtime, found: Found) -> dict[str, Any]:
     """How the newest insight stands with the CRM: state, why, and what it holds."""
     state, why = _delivery_state(active, found)
     delivered, claim, due_ms = found.delivered, found.claim, found.standing.outbox_ms
-    current = claim or (found.dead.claim if found.dead else None)
+    current = claim or found.dead
     delivery_id = (current.delivery_id if current else "") or delivered.delivery_id
     lines = [one for one in found.attempts if one.delivery_id == delivery_id]
     return {
-        "destination": WEBHOOK,
+        "destination": found.destination,
         "state": state,
         "why": why,
         "delivery_id": delivery_id or None,
@@ -106,7 +117,7 @@ def _delivery_state(active: Runtime, found: Found) -> tuple[str, str]:
     if found.standing.outbox_ms is not None:
         return _waiting_state(active, found)
     if found.dead is not None:
-        advice = "`crm-reflex deliveries replay` sends it again"
+        advice = f"`crm-reflex destinations replay {found.destination}` sends it again"
         return "dead", f"given up: {found.dead.detail}; {advice}"
     if held.version and delivered.version == held.version:
         return "delivered", "the CRM holds the newest insight"
@@ -118,25 +129,24 @@ def _delivery_state(active: Runtime, found: Found) -> tuple[str, str]:
 def _unsent(active: Runtime, found: Found) -> str:
     if not found.known.held.version:
         return "there is no insight yet"
-    if not active.settings.webhook_url:
-        return "no endpoint is set (CRM_REFLEX_WEBHOOK_URL)"
+    if not active.destinations:
+        return _NOBODY
     return "its changes came quietly (backfill), so nothing was pushed"
 
 
 def _waiting_state(active: Runtime, found: Found) -> tuple[str, str]:
-    if found.paused_ms == DISABLED:
-        return (
-            "waiting",
-            "the endpoint said that it is gone; `crm-reflex deliveries resume webhook`",
-        )
-    if found.paused_ms > 0:
-        return "waiting", f"the endpoint is paused for another {found.paused_ms / 1000:.0f} s"
-    if not active.settings.webhook_url:
-        return "waiting", "no endpoint is set (CRM_REFLEX_WEBHOOK_URL)"
+    if found.state.paused:
+        by = "it said that it is gone" if found.state.paused == "gone" else "it is paused"
+        return "waiting", f"{by}; `crm-reflex destinations resume {found.destination}`"
+    if found.state.wait_ms:
+        why = f": {found.state.alarm}" if found.state.alarm else ""
+        return "waiting", f"it rests for another {found.state.wait_ms / 1000:.0f} s{why}"
+    if not active.destinations:
+        return "waiting", _NOBODY
     if found.claim is not None and found.claim.attempts:
         detail = found.attempts[0].detail if found.attempts else ""
         return "retrying", f"attempt {found.claim.attempts} failed: {detail}"
-    if found.claim is not None:
+    if found.claim is not None and found.claim.token:
         return "sending", "a worker is sending it"
     return "waiting", "its turn has not come: coalesced with later changes, or no worker delivers"
 

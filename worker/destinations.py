@@ -7,12 +7,14 @@ from typing import Final
 
 from dotenv import dotenv_values
 
-from integrations.destinations import Destination, DestinationsError, load_destinations
+from integrations.destinations import Destination, DestinationsError, Window, load_destinations
 from worker.settings import Settings
 from worker.settings_sources import ENV_FILE, variable
 
 WEBHOOK: Final = "webhook"
 """Name of the destination that CRM_REFLEX_WEBHOOK_URL makes."""
+WEBHOOK_CALLS_S: Final = 1000
+"""Most calls a second to it: a guard, as its own server asks for patience when it needs it."""
 
 
 def configured(settings: Settings, *, with_secrets: bool = True) -> tuple[Destination, ...]:
@@ -42,6 +44,11 @@ def configured(settings: Settings, *, with_secrets: bool = True) -> tuple[Destin
     return webhook + loaded
 
 
+def is_stream(destination: Destination) -> bool:
+    """Does it take events? Adapters that can do both have the option `send`."""
+    return destination.options.get("send") == "events"
+
+
 def _webhook(settings: Settings) -> tuple[Destination, ...]:
     if settings.webhook_url is None or settings.webhook_secret is None:
         return ()
@@ -52,8 +59,9 @@ def _webhook(settings: Settings) -> tuple[Destination, ...]:
             options={"url": str(settings.webhook_url)},
             secrets={"secrets": (settings.webhook_secret,)},
             coalesce_s=settings.coalesce_s,
-            coalesce_max_s=max(settings.coalesce_s, 300.0),
+            coalesce_max_s=settings.coalesce_s,
             reserve=0.0,
+            requests_per=(Window(requests=WEBHOOK_CALLS_S, window_s=1.0),),
             concurrency=settings.webhook_concurrency,
             timeout_s=settings.webhook_timeout_s,
             allow_private=settings.webhook_allow_private,

@@ -13,7 +13,7 @@ from worker.findings import Finding, Level, guarded
 from worker.server_checks import server_findings
 from worker.status import SILENT_S, Watcher
 from worker.store.connection import connect
-from worker.store.delivering import DISABLED
+from worker.store.destinations import State
 from worker.store.inspecting import Inspector
 from worker.store.installation import FORMAT
 from worker.terminal import span
@@ -89,7 +89,7 @@ def _running(active: Runtime) -> Iterator[Finding]:
     look = Watcher(active).look()
     stages = look["stages"]
     for stage in ("ingest", "refresh", "deliver", "training"):
-        if stage != "deliver" or active.settings.webhook_url:
+        if stage != "deliver" or active.destinations:
             yield _worker(stage, look["workers"], stages.get(stage, {}).get("waiting", 0))
     yield _beat(look["last_tick_age_s"])
     for stage in ("ingest", "refresh", "deliver"):
@@ -106,7 +106,8 @@ def _running(active: Runtime) -> Iterator[Finding]:
         dead = stages["deliver"]["dead_letters"]
         advice = "`crm-reflex deliveries list --state dead`, then `deliveries replay --dead`"
         yield Finding("dead letters", Level.WARN, f"{dead:,} deliveries were given up", advice)
-    yield from _destination(active.deliver_store.paused_ms("webhook"))
+    for name in active.destination_names:
+        yield from _destination(name, active.destination_store.state(name))
 
 
 def _worker(stage: str, workers: list[dict[str, Any]], waiting: int) -> Finding:
@@ -156,24 +157,28 @@ def _models(active: Runtime, models: list[dict[str, Any]]) -> Iterator[Finding]:
             yield Finding(name, Level.OK, f"version {model['version']}, {span(model['age_s'])} old")
 
 
-def _destination(paused_ms: int) -> Iterator[Finding]:
-    if paused_ms == DISABLED:
-        advice = "mend the endpoint, then `crm-reflex deliveries resume webhook`"
-        yield Finding(
-            "destination", Level.FAIL, "disabled: it answered that it is gone (410)", advice
-        )
-    elif paused_ms > 0:
-        text = (
-            f"paused for another {span(paused_ms / 1000)}: it asked for it, or refused our secret"
-        )
-        yield Finding(
-            "destination", Level.WARN, text, "`crm-reflex deliveries resume webhook` ends it"
-        )
+def _destination(name: str, state: State) -> Iterator[Finding]:
+    check, resume = f"destination {name}", f"`crm-reflex destinations resume {name}`"
+    why = f": {state.alarm}" if state.alarm else ""
+    if state.paused == "gone":
+        text = "disabled: it answered that it is gone (410)"
+        yield Finding(check, Level.FAIL, text, f"mend it, then {resume}")
+    elif state.paused:
+        yield Finding(check, Level.WARN, "paused", resume)
+    elif state.is_open:
+        level = Level.FAIL if state.alarm.startswith(("refused", "no token")) else Level.WARN
+        text = f"called once in a while until it answers well{why}"
+        yield Finding(check, level, text, f"mend it; {resume} calls it at once")
+    elif state.wait_ms:
+        text = f"rests for another {span(state.wait_ms / 1000)}: it asked for it"
+        yield Finding(check, Level.WARN, text, f"{resume} ends it")
 
 
 # ---- the CRM ------------------------------------------------------------------------------------
 def _endpoint(active: Runtime) -> Iterator[Finding]:
     settings = active.settings
+    if settings.webhook_url is None and active.destinations:
+        return
     if settings.webhook_url is None:
         advice = "set CRM_REFLEX_WEBHOOK_URL and CRM_REFLEX_WEBHOOK_SECRET to push insights"
         yield Finding("endpoint", Level.WARN, "no webhook is set: nothing is sent", advice)

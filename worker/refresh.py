@@ -87,7 +87,9 @@ class Refresh:
                 pairs, subjects, written, moves, strict=True
             )
         ]
-        done = self._store.commit(rows, self._rules.destinations) if rows else []
+        done = (
+            self._store.commit(rows, self._rules.destinations, self._rules.streams) if rows else []
+        )
         self._answer(marks)
         if index is not None and (near := index.take_nudges()):
             self._nudges.put(near, self._clock.now_ms())

@@ -11,6 +11,7 @@ class RefreshRules(NamedTuple):
     batch_size    customers computed together
     interval_s    a customer without events is refreshed after so long
     destinations  who gets what changed
+    streams       who gets transitions, each as an event
     """
 
     batch_size: int
@@ -21,3 +22,4 @@ class RefreshRules(NamedTuple):
     recommendations: int
     min_customers: int
     destinations: tuple[str, ...]
+    streams: tuple[str, ...] = ()

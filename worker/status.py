@@ -37,16 +37,13 @@ class Watcher:
         counters = inspector.counters()
         held, reasons = inspector.quarantine_reasons()
         used, limit = active.door.memory()
-        paused_ms = active.deliver_store.paused_ms("webhook")
         return {
             "at_s": now_ms // 1000,
             "stages": self._stages(now_ms, counters),
             "quarantine": {"held": held, "newest_by_reason": reasons},
             "deliveries": {
                 **counters["deliver"],
-                "endpoint": bool(active.settings.webhook_url),
-                "paused_s": None if paused_ms <= 0 else paused_ms / 1000,
-                "disabled": paused_ms < 0,
+                "destinations": [self._destination(name) for name in active.destination_names],
             },
             "workers": self.workers(now_ms),
             "last_tick_age_s": inspector.last_tick_s(now_ms, active.settings.tick_interval_s),
@@ -58,6 +55,16 @@ class Watcher:
                 "sampled_customers": self._sample.customers,
             },
             "models": self.models(now_ms),
+        }
+
+    def _destination(self, name: str) -> dict[str, Any]:
+        state = self._active.destination_store.state(name)
+        return {
+            "name": name,
+            "paused": state.paused or None,
+            "rests_s": state.wait_ms / 1000 if state.wait_ms else None,
+            "calls_today": state.used,
+            "alarm": state.alarm or None,
         }
 
     def workers(self, now_ms: int) -> list[dict[str, Any]]:
@@ -93,7 +100,7 @@ class Watcher:
         return found
 
     def _stages(self, now_ms: int, counters: dict[str, dict[str, int]]) -> dict[str, Any]:
-        boxes = self._inspector.mailboxes(now_ms)
+        boxes = self._inspector.mailboxes(now_ms, self._active.destination_names)
         behind = sorted(
             (lag for lag in self._active.door.lag(now_ms) if lag.entries),
             key=lambda lag: -lag.entries,

@@ -57,8 +57,8 @@ def pump_refresh(slot: int, token: str = "") -> None:
 def pump_deliver(slot: int, token: str = "") -> None:
     """Send what is due."""
     active = runtime()
-    _pump("deliver", slot, token, active.deliver.round)
-    active.deliver.finish()
+    if not _pump("deliver", slot, token, active.deliver.round):
+        active.deliver.finish()
 
 
 @app.task(name="ingest.drain")
@@ -99,7 +99,8 @@ def pulse() -> None:
     """Nothing: that a worker receives it shows its watchdog that it is alive."""
 
 
-def _pump(stage: str, slot: int, token: str, work: Any) -> None:
+def _pump(stage: str, slot: int, token: str, work: Any) -> bool:
+    """Work until the budget is spent; does the pump go on?"""
     active, config = runtime(), settings()
     token = token or secrets.token_hex(8)
 
@@ -118,3 +119,4 @@ def _pump(stage: str, slot: int, token: str, work: Any) -> None:
     )
     if again:
         send(f"{stage}.pump", slot, token)
+    return again

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from worker.bootstrap import Runtime
     from worker.store.delivering import Row
 
+Destination = Annotated[
+    str | None, typer.Option("--destination", "-d", help="Only of this destination.")
+]
 State = Annotated[
     Literal["all", "waiting", "dead"], typer.Option("--state", help="Which deliveries.")
 ]
@@ -36,13 +39,17 @@ def register(app: typer.Typer) -> None:
 
 def list_rows(
     state: State = "all",
+    destination: Destination = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     """List deliveries that wait, soonest first, and those that were given up, newest first."""
+    from worker.store.letters import Filter  # noqa: PLC0415  nothing unused is loaded
+
     with session() as active:
-        waiting = active.deliver_store.waiting() if state != "dead" else []
-        dead = active.deliver_store.dead_letters() if state != "waiting" else []
+        names = [destination] if destination else active.destination_names
+        waiting = active.deliver_store.waiting(names) if state != "dead" else []
+        dead = active.letters.find(Filter(destination)) if state != "waiting" else []
     rows = [
         *(_line(row, "waiting", due_ms, "") for row, due_ms in waiting),
         *(_line(one.row, "dead", one.at_ms, one.detail) for one in dead),
@@ -58,14 +65,16 @@ def list_rows(
 
 
 def show_row(
-    customer_id: Annotated[str, typer.Argument(help="The customer's id.")], as_json: AsJson = False
+    customer_id: Annotated[str, typer.Argument(help="The customer's id.")],
+    destination: Destination = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show how a customer's newest insight stands with the CRM, and the latest attempts."""
+    """Show how a customer's newest insight stands with a destination, and the latest attempts."""
     from worker.customer import NoCustomerError, delivery, find  # noqa: PLC0415  nothing unused is loaded
 
     with session() as active:
         try:
-            found = find(active, customer_id)
+            found = find(active, customer_id, destination)
         except NoCustomerError:
             raise RefusedError(f"no customer {customer_id!r} is known") from None
         told = delivery(active, found)
@@ -87,20 +96,25 @@ def replay(
         list[str] | None, typer.Argument(help="Customers whose newest insight is sent again.")
     ] = None,
     dead: Annotated[bool, typer.Option("--dead", help="All that were given up.")] = False,
+    destination: Destination = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send the newest insight of some customers again."""
+    """Send the newest insight of some customers again; `destinations replay` has more filters."""
+    from worker.store.letters import Filter  # noqa: PLC0415  nothing unused is loaded
+
     if bool(customer_ids) == dead:
         raise typer.BadParameter("say which: customer ids, or --dead")
     with session() as active:
-        if dead:
-            rows = [one.row for one in active.deliver_store.dead_letters()]
-        else:
-            rows = _rows(active, customer_ids or [])
-        done = 0
+        letters = active.letters.find(Filter(destination)) if dead else []
+        rows = [one.row for one in letters] or _rows(active, customer_ids or [], destination)
+        done, now_ms = 0, active.clock.now_ms()
         if rows and not dry_run:
-            done = active.deliver_store.replay(rows, active.clock.now_ms())
+            done = (
+                active.letters.replay(letters, now_ms)
+                if dead
+                else active.deliver_store.send_again(rows, now_ms)
+            )
             active.bells.ring("deliver")
     if as_json:
         chosen = [row.customer_id for row in rows]
@@ -120,7 +134,7 @@ def resume(
     A destination pauses by itself: it asked for patience, refused our secret, or said it is gone.
     """
     with session() as active:
-        resumed = active.deliver_store.resume(destination)
+        resumed = active.destination_store.resume(destination)
         if resumed:
             active.bells.ring("deliver")
     if as_json:
@@ -129,18 +143,24 @@ def resume(
         show(f"{destination} {'goes on' if resumed else 'was not paused'}")
 
 
-def _rows(active: Runtime, customer_ids: list[str]) -> list[Row]:
-    from worker.deliver import WEBHOOK  # noqa: PLC0415  nothing unused is loaded
+def _rows(active: Runtime, customer_ids: list[str], destination: str | None) -> list[Row]:
+    from worker.destinations import is_stream  # noqa: PLC0415  nothing unused is loaded
     from worker.store.delivering import Row  # noqa: PLC0415  same
 
-    if active.settings.webhook_url is None:
-        raise RefusedError("no endpoint is set: set CRM_REFLEX_WEBHOOK_URL")
-    rows = [Row(active.keys.shard(one), WEBHOOK, one) for one in customer_ids]
-    known = active.refresh_store.load([(row.shard, row.customer_id) for row in rows])
-    for row, one in zip(rows, known, strict=True):
-        if not one.held.version:
-            raise RefusedError(f"customer {row.customer_id!r} has no insight that could be sent")
-    return rows
+    if not customer_ids:
+        return []
+    names = [
+        one.name
+        for one in active.destinations
+        if not is_stream(one) and destination in {None, one.name}
+    ]
+    if not names:
+        raise RefusedError("no destination of insights: set CRM_REFLEX_WEBHOOK_URL, or name one")
+    customers = [(active.keys.shard(one), one) for one in customer_ids]
+    for (_, customer), known in zip(customers, active.refresh_store.load(customers), strict=True):
+        if not known.held.version:
+            raise RefusedError(f"customer {customer!r} has no insight that could be sent")
+    return [Row(shard, name, customer) for shard, customer in customers for name in names]
 
 
 def _line(row: Row, state: str, at_ms: int, detail: str) -> dict[str, Any]:

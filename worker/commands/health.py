@@ -168,7 +168,7 @@ def _facts(look: dict[str, Any]) -> Any:
         f" {refresh['transitions']:,} moves between segments",
         "deliveries": f"{sent['ok']:,} delivered, {sent['unchanged']:,} unchanged,"
         f" {sent['retry']:,} retries, {sent['dead']:,} given up",
-        "endpoint": _endpoint(sent),
+        "destinations": _destinations(sent["destinations"]),
         "quarantine": f"{look['quarantine']['held']:,}{f' ({reasons})' if reasons else ''}",
         "memory": f"{size(memory['used_bytes'])}{limit}",
         "customers": f"{memory['customers']:,}{f', about {size(each)} each' if each else ''}",
@@ -176,9 +176,14 @@ def _facts(look: dict[str, Any]) -> Any:
     return pairs(facts.items())
 
 
-def _endpoint(sent: dict[str, Any]) -> str:
-    if sent["disabled"]:
+def _destinations(found: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{one['name']} {_standing(one)}" for one in found) or "none is set"
+
+
+def _standing(one: dict[str, Any]) -> str:
+    if one["paused"] == "gone":
         return "disabled: it said that it is gone"
-    if sent["paused_s"]:
-        return f"paused for another {span(sent['paused_s'])}"
-    return "set" if sent["endpoint"] else "not set"
+    if one["paused"]:
+        return "paused"
+    why = f" ({one['alarm']})" if one["alarm"] else ""
+    return f"rests for another {span(one['rests_s'])}{why}" if one["rests_s"] else f"goes{why}"

@@ -52,7 +52,7 @@ def up() -> None:
 
     with session(create=True) as active:
         settings = active.settings
-        commands = stage_commands(deliver=settings.webhook_url is not None)
+        commands = stage_commands(deliver=bool(active.destinations))
         env = {**os.environ, variable("redis_url"): active.url}
         if settings.log_format == "auto" and sys.stderr.isatty():
             env[variable("log_format")] = "console"
@@ -151,5 +151,6 @@ def _stop_signals() -> Iterator[Callable[[], int]]:
 
 def _greeting(settings: Settings, names: list[str]) -> str:
     where = "the server of CRM_REFLEX_REDIS_URL" if settings.redis_url else str(settings.data_dir)
-    push = "" if settings.webhook_url else "; no CRM_REFLEX_WEBHOOK_URL, so nothing is sent"
+    sends = settings.webhook_url or settings.destinations_file
+    push = "" if sends else "; no CRM_REFLEX_WEBHOOK_URL, so nothing is sent"
     return f"starts {', '.join(names)}; data in {where}{push}; Ctrl-C stops"

@@ -70,7 +70,7 @@ class Gauges:
         while now - self._looks[0][0] > _RATE_S:
             self._looks.popleft()
         lag = sum(one.entries for one in active.door.lag())
-        boxes = self._inspector.mailboxes(active.clock.now_ms())
+        boxes = self._inspector.mailboxes(active.clock.now_ms(), active.destination_names)
         p50 = self._reactions.quantile_ms(0.50, recent=True)
         p95 = self._reactions.quantile_ms(0.95, recent=True)
         return [

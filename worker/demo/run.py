@@ -24,7 +24,7 @@ from worker.demo.verdict import Expected, Verdict, judge, protagonist
 from worker.failures import RefusedError
 from worker.position import Position
 from worker.session import order, session
-from worker.store.inspecting import Inspector
+from worker.store.inspecting import Inspector, Mailboxes
 from worker.store.models import KINDS
 
 if TYPE_CHECKING:
@@ -181,12 +181,16 @@ class _Play:
         self._until(trained, "the models are trained")
         hold.release()
 
+    def _boxes(self) -> Mailboxes:
+        active = self._active
+        return self._inspector.mailboxes(active.clock.now_ms(), active.destination_names)
+
     def _refreshed(self) -> bool:
-        boxes = self._inspector.mailboxes(self._active.clock.now_ms())
+        boxes = self._boxes()
         return not boxes.marks and not boxes.quiet_marks
 
     def _settled(self) -> bool:
-        boxes = self._inspector.mailboxes(self._active.clock.now_ms())
+        boxes = self._boxes()
         waits = boxes.marks + boxes.quiet_marks + boxes.outbox
         return not waits and not any(lag.entries for lag in self._active.door.lag())
 

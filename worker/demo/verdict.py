@@ -40,7 +40,7 @@ def judge(active: Runtime, expected: Expected, contacts: Contacts, reactions: Re
     inspector = Inspector(active.client, active.keys)
     counters = inspector.counters()
     ingest = counters["ingest"]
-    dead = inspector.mailboxes(active.clock.now_ms()).dead
+    dead = inspector.mailboxes(active.clock.now_ms(), ()).dead
     found = {
         f"{expected.history + expected.live - ingest['applied']} events lost": (
             ingest["applied"] != expected.history + expected.live

@@ -1,17 +1,47 @@
-"""What deliver reads and writes: outbox rows, claims, what destinations hold, dead letters."""
+"""What deliver reads and writes in the shards: outbox rows, claims, what destinations hold."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 from worker.store.keys import Keys
 from worker.store.refreshing import Held, read_insight
 from worker.store.scripts import Call, Client, Scripts
 
 SEPARATOR: Final = "\x1f"
-DISABLED: Final = -1
+
+
+class Policy(Protocol):
+    """What the store has to know of a destination."""
+
+    @property
+    def name(self) -> str:
+        """As in rows."""
+        ...
+
+    @property
+    def is_stream(self) -> bool:
+        """It takes events, one after the other; else the newest insight."""
+        ...
+
+    @property
+    def lease_ms(self) -> int:
+        """Longer than twice the whole time that an attempt may take."""
+        ...
+
+    @property
+    def coalesce_ms(self) -> int:
+        """After a delivery, further changes of the customer wait this long."""
+        ...
+
+    @property
+    def coalesce_max_ms(self) -> int:
+        """But no longer than this, however often the customer changes."""
+        ...
 
 
 class Row(NamedTuple):
@@ -27,110 +57,128 @@ class Row(NamedTuple):
         return self.destination + SEPARATOR + self.customer_id
 
 
+class Sent(NamedTuple):
+    """What a call carries, or carried, of a customer.
+
+    fields     target field -> value; empty where the whole insight goes, or an event
+    vendor_id  the vendor's id of the record: None not known, "" known to be absent
+    """
+
+    fields: Mapping[str, Any] = {}
+    vendor_id: str | None = None
+
+
 class Claim(NamedTuple):
-    """A delivery under way. `body` is empty until its first attempt is prepared."""
+    """A delivery under way.
+
+    delivery_id  empty until its first attempt is prepared
+    first_ms     when it began; of an event, when it happened
+    part         rows of one part go alone: their call was refused as a whole
+    """
 
     token: str
-    attempts: int
-    delivery_id: str
-    version: int
-    first_ms: int
-    body: bytes
+    attempts: int = 0
+    delivery_id: str = ""
+    version: int = 0
+    first_ms: int = 0
+    part: str = ""
+    sent: Sent = Sent()
 
 
 class Delivered(NamedTuple):
-    """What a destination holds of a customer; version 0 = nothing yet."""
+    """What a destination holds of a customer; version 0 = not known."""
 
     version: int = 0
     sent_ms: int = 0
     digest: str = ""
     delivery_id: str = ""
+    sent: Sent = Sent()
+
+
+class Event(NamedTuple):
+    """An event in a lane; `digest` names the entry."""
+
+    digest: str = ""
+    put_ms: int = 0
+    as_of_s: int = 0
+    json: bytes = b""
 
 
 class Claimed(NamedTuple):
-    """A row that is ours to send for the length of the lease."""
+    """A row that is ours to send for the length of the lease: an insight, or an event."""
 
     row: Row
     claim: Claim
     insight: Held
+    event: Event
     delivered: Delivered
 
 
 class Settled(NamedTuple):
-    """How an attempt ended: ok, unchanged, retry or dead."""
+    """How an attempt ended.
+
+    outcome  ok, unchanged, dead; others keep the claim: retry, split, accepted, unsent
+    holds    what the destination holds now, where it is ok
+    """
 
     row: Row
     claim: Claim
     outcome: str
-    digest: str
+    holds: Delivered
     wait_ms: int
+    code: str
     detail: str
-
-
-class DeadLetter(NamedTuple):
-    """A delivery that was given up."""
-
-    row: Row
-    at_ms: int
-    detail: str
-    claim: Claim
+    event: Event = Event()
 
 
 class DeliverStore:
-    """The deliver side of a server.
+    """The deliver side of a server."""
 
-    lease_ms     longer than twice the whole time an attempt may take
-    coalesce_ms  after a delivery, further changes of the customer wait this long
-    """
-
-    def __init__(self, client: Client, keys: Keys, *, lease_ms: int, coalesce_ms: int) -> None:
+    def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
         self._scripts = Scripts(client)
-        self.lease_ms = lease_ms
-        self._coalesce_ms = coalesce_ms
 
-    def due(self, now_ms: int, limit: int) -> list[Row]:
-        """Rows that may be sent, at most `limit` a shard, the longest due first."""
-        pipeline = self._client.pipeline(transaction=False)
-        for shard in range(self._keys.shards):
-            pipeline.zrangebyscore(self._keys.outbox(shard), "-inf", now_ms, start=0, num=limit)
-        return [
-            _row(shard, name) for shard, reply in enumerate(pipeline.execute()) for name in reply
+    def due(self, limits: Mapping[str, int]) -> dict[str, list[Row]]:
+        """Rows that may be sent, by destination; at most its limit a shard."""
+        names = list(limits)
+        found: dict[str, list[Row]] = {name: [] for name in names}
+        calls = [
+            Call("due", [self._keys.outbox(shard, n) for n in names], list(limits.values()))
+            for shard in range(self._keys.shards if names else 0)
         ]
+        for shard, replies in enumerate(self._scripts.run_all(calls) if calls else []):
+            for name, customers in zip(names, replies, strict=True):
+                found[name] += (Row(shard, name, customer.decode()) for customer in customers)
+        return found
 
-    def claim(self, rows: Sequence[Row]) -> list[Claimed]:
-        """Take rows for sending; those that others took are left out."""
+    def claim(self, policy: Policy, rows: Sequence[Row]) -> list[Claimed]:
+        """Take rows of one destination for sending; those that others took are left out."""
         k, token = self._keys, secrets.token_hex(8)
         by_shard = _by_shard(rows)
+        options = [
+            token, policy.name, policy.lease_ms, policy.coalesce_ms, policy.coalesce_max_ms,
+            "1" if policy.is_stream else "",
+        ]  # fmt: skip
         calls = [
             Call(
                 "claim",
                 [
-                    k.outbox(s),
-                    k.claimed(s),
-                    k.delivered(s),
-                    *(k.insight(s, r.customer_id) for r in mine),
+                    k.outbox(s, policy.name), k.claimed(s), k.delivered(s),
+                    *(self._content_key(policy, row) for row in mine),
                 ],
-                [token, self.lease_ms, self._coalesce_ms, *(row.name for row in mine)],
+                [*options, *(row.customer_id for row in mine)],
             )
             for s, mine in by_shard.items()
+        ]  # fmt: skip
+        return [
+            _claimed(policy, shard, *reply)
+            for shard, replies in zip(by_shard, self._scripts.run_all(calls), strict=True)
+            for reply in replies
         ]
-        found = []
-        for shard, replies in zip(by_shard, self._scripts.run_all(calls), strict=True):
-            for name, claim, insight, delivered in replies:
-                found.append(
-                    Claimed(
-                        _row(shard, name),
-                        _claim(claim),
-                        read_insight(insight),
-                        _delivered(delivered),
-                    )
-                )
-        return found
 
     def hold(self, claims: Sequence[tuple[Row, Claim]]) -> list[bool]:
-        """Store the prepared bodies with their claims; False where a claim was lost."""
+        """Store what is about to be sent with its claims; False where a claim was lost."""
         by_shard = _by_shard([row for row, _ in claims])
         claim_of = dict(claims)
         calls = [
@@ -146,124 +194,154 @@ class DeliverStore:
             held.update(zip(rows, (reply == 1 for reply in replies), strict=True))
         return [held[row] for row, _ in claims]
 
-    def settle(self, settled: Sequence[Settled]) -> list[bool]:
-        """Record the ends of attempts; False where a claim was lost."""
+    def settle(
+        self, policy: Policy, settled: Sequence[Settled], also: Sequence[Call] = ()
+    ) -> list[bool]:
+        """Record the ends of attempts; False where a claim was lost.
+
+        also  further scripts for the same round trip
+        """
         k = self._keys
         by_row = {one.row: one for one in settled}
         by_shard = _by_shard([one.row for one in settled])
+        options = [policy.name, policy.coalesce_ms, "1" if policy.is_stream else ""]
         calls = [
             Call(
                 "settle",
                 [
-                    k.outbox(s), k.claimed(s), k.delivered(s), k.dead(s), k.delivery_log(s),
-                    k.delivery_stats(s), *(k.insight(s, row.customer_id) for row in rows),
+                    k.outbox(s, policy.name), k.claimed(s), k.delivered(s), k.dead(s),
+                    k.delivery_log(s), k.delivery_stats(s),
+                    *(self._content_key(policy, row) for row in rows),
                 ],
-                [self._coalesce_ms, *(x for row in rows for x in _settle_args(by_row[row]))],
+                [*options, *(x for row in rows for x in _settle_args(policy, by_row[row]))],
             )
             for s, rows in by_shard.items()
         ]  # fmt: skip
+        replies = self._scripts.run_all([*also, *calls])[len(also) :]
         done: dict[Row, bool] = {}
-        for rows, replies in zip(by_shard.values(), self._scripts.run_all(calls), strict=True):
-            done.update(zip(rows, (reply == 1 for reply in replies), strict=True))
+        for rows, reply in zip(by_shard.values(), replies, strict=True):
+            done.update(zip(rows, (one == 1 for one in reply), strict=True))
         return [done[one.row] for one in settled]
 
-    def pause(self, destination: str, wait_ms: int) -> None:
-        """Keep every worker from a destination for a while: it asked for that."""
-        self._client.set(self._keys.lock("pause:" + destination), "1", px=max(1, wait_ms))
-
-    def disable(self, destination: str) -> None:
-        """Send nothing to a destination until somebody resumes it."""
-        self._client.set(self._keys.lock("pause:" + destination), "disabled")
-
-    def resume(self, destination: str) -> bool:
-        """End a pause; False if there was none."""
-        return bool(self._client.delete(self._keys.lock("pause:" + destination)))
-
-    def paused_ms(self, destination: str) -> int:
-        """How long a destination stays paused: 0 = it is not, DISABLED = until it is resumed."""
-        left_ms = int(self._client.pttl(self._keys.lock("pause:" + destination)))
-        return DISABLED if left_ms == -1 else max(0, left_ms)
-
-    def dead_letters(self) -> list[DeadLetter]:
-        """Everything that was given up, newest first."""
+    def find(self, row: Row) -> tuple[Claim | None, Delivered]:
+        """What is under way to a destination, and what it holds, of a customer."""
         pipeline = self._client.pipeline(transaction=False)
-        for shard in range(self._keys.shards):
-            pipeline.hgetall(self._keys.dead(shard))
-        letters = [
-            _dead(shard, name, value)
-            for shard, reply in enumerate(pipeline.execute())
-            for name, value in reply.items()
-        ]
-        return sorted(letters, key=lambda letter: -letter.at_ms)
+        for key in (self._keys.claimed(row.shard), self._keys.delivered(row.shard)):
+            pipeline.hget(key, row.name)
+        claim, delivered = pipeline.execute()
+        return read_claim(claim) if claim else None, read_delivered(delivered or b"")
 
-    def waiting(self) -> list[tuple[Row, int]]:
+    def waiting(self, destinations: Sequence[str]) -> list[tuple[Row, int]]:
         """Every outbox row and when it may be sent (Unix ms), soonest first."""
+        places = [(s, name) for s in range(self._keys.shards) for name in destinations]
         pipeline = self._client.pipeline(transaction=False)
-        for shard in range(self._keys.shards):
-            pipeline.zrange(self._keys.outbox(shard), 0, -1, withscores=True)
+        for shard, name in places:
+            pipeline.zrange(self._keys.outbox(shard, name), 0, -1, withscores=True)
         rows = [
-            (_row(shard, name), int(score))
-            for shard, reply in enumerate(pipeline.execute())
-            for name, score in reply
+            (Row(shard, name, customer.decode()), int(score))
+            for (shard, name), reply in zip(places, pipeline.execute(), strict=True)
+            for customer, score in reply
         ]
         return sorted(rows, key=lambda pair: pair[1])
 
-    def find(self, row: Row) -> tuple[Claim | None, Delivered, DeadLetter | None]:
-        """All that is known of a customer at a destination."""
-        k = self._keys
-        pipeline = self._client.pipeline(transaction=False)
-        for key in (k.claimed(row.shard), k.delivered(row.shard), k.dead(row.shard)):
-            pipeline.hget(key, row.name)
-        claim, delivered, dead = pipeline.execute()
-        return (
-            _claim(claim) if claim else None,
-            _delivered(delivered or b""),
-            _dead(row.shard, row.name.encode(), dead) if dead else None,
-        )
+    def hasten(self, rows: Sequence[Row]) -> int:
+        """Let rows of one destination that wait go now, all but those under way; how many."""
+        calls = [
+            Call(
+                "hasten",
+                [self._keys.outbox(shard, mine[0].destination), self._keys.claimed(shard)],
+                [mine[0].destination, *(row.customer_id for row in mine)],
+            )
+            for shard, mine in _by_shard(rows).items()
+        ]
+        return int(sum(self._scripts.run_all(calls))) if calls else 0
 
-    def replay(self, rows: Sequence[Row], now_ms: int) -> int:
-        """Put rows back into the outbox: the newest insight is sent, under a new delivery id.
+    def send_again(self, rows: Sequence[Row], now_ms: int) -> int:
+        """Put rows into the outbox: the newest insight is sent, whole, under a new delivery id.
 
-        What the destination holds is set to "something, as of now": no content equals that, and a
-        delivery's id is made from it too.
+        What the destination holds is not known then; a delivery's id is made from that too.
         """
         pipeline = self._client.pipeline(transaction=False)
         for row in rows:
-            pipeline.hset(self._keys.delivered(row.shard), row.name, f"0|{now_ms}||")
-            pipeline.zadd(self._keys.outbox(row.shard), {row.name: now_ms}, nx=True)
+            before = Delivered(0, now_ms)
+            pipeline.hset(self._keys.delivered(row.shard), row.name, _pack_delivered(before))
+            pipeline.zadd(
+                self._keys.outbox(row.shard, row.destination), {row.customer_id: now_ms}, nx=True
+            )
             pipeline.hdel(self._keys.dead(row.shard), row.name)
         pipeline.execute()
         return len(rows)
 
+    def _content_key(self, policy: Policy, row: Row) -> str:
+        if policy.is_stream:
+            return self._keys.lane(row.shard, row.destination, row.customer_id)
+        return self._keys.insight(row.shard, row.customer_id)
+
 
 def pack(claim: Claim) -> bytes:
     """A claim as stored."""
-    head = f"{claim.token}|{claim.attempts}|{claim.delivery_id}|{claim.version}|{claim.first_ms}\n"
-    return head.encode() + claim.body
+    head = (
+        claim.token, claim.attempts, claim.delivery_id, claim.version, claim.first_ms, claim.part
+    )  # fmt: skip
+    return "|".join(map(str, head)).encode() + b"\n" + _pack_sent(claim.sent)
 
 
-def _claim(value: bytes) -> Claim:
-    head, _, body = value.partition(b"\n")
-    token, attempts, delivery_id, version, first_ms = head.decode().split("|")
-    return Claim(token, int(attempts), delivery_id, int(version), int(first_ms), body)
+def read_claim(value: bytes) -> Claim:
+    """A stored claim."""
+    head, _, sent = value.partition(b"\n")
+    token, attempts, delivery_id, version, first_ms, part = head.decode().split("|")
+    return Claim(
+        token, int(attempts), delivery_id, int(version), int(first_ms), part, _read_sent(sent)
+    )
 
 
-def _delivered(value: bytes) -> Delivered:
+def read_delivered(value: bytes) -> Delivered:
+    """A stored record of what a destination holds."""
     if not value:
         return Delivered()
-    version, sent_ms, digest, delivery_id = value.decode().split("|")
-    return Delivered(int(version), int(sent_ms), digest, delivery_id)
+    head, _, sent = value.partition(b"\n")
+    version, sent_ms, digest, delivery_id = head.decode().split("|")
+    return Delivered(int(version), int(sent_ms), digest, delivery_id, _read_sent(sent))
 
 
-def _dead(shard: int, name: bytes, value: bytes) -> DeadLetter:
-    head, _, claim = value.partition(b"\n")
-    at_ms, _, detail = head.decode().partition("|")
-    return DeadLetter(_row(shard, name), int(at_ms), detail, _claim(claim))
+def read_event(entry: bytes) -> Event:
+    """An entry of a lane."""
+    if not entry:
+        return Event()
+    put_ms, as_of_s, body = entry.split(b"|", 2)
+    digest = hashlib.sha1(entry, usedforsecurity=False).hexdigest()  # as Lua can
+    return Event(digest, int(put_ms), int(as_of_s), body)
 
 
-def _row(shard: int, name: bytes) -> Row:
-    destination, _, customer = name.decode().partition(SEPARATOR)
-    return Row(shard, destination, customer)
+def _pack_delivered(holds: Delivered) -> bytes:
+    return f"{holds.version}|{holds.sent_ms}|".encode() + _pack_held(holds)
+
+
+def _pack_held(holds: Delivered) -> bytes:
+    """What `settle` writes behind version and time."""
+    return f"{holds.digest}|{holds.delivery_id}\n".encode() + _pack_sent(holds.sent)
+
+
+def _pack_sent(sent: Sent) -> bytes:
+    if sent == Sent():
+        return b""
+    return json.dumps([dict(sent.fields), sent.vendor_id], ensure_ascii=False).encode()
+
+
+def _read_sent(value: bytes) -> Sent:
+    return Sent(*json.loads(value)) if value else Sent()
+
+
+def _claimed(
+    policy: Policy, shard: int, customer: bytes, claim: bytes, content: bytes, delivered: bytes
+) -> Claimed:
+    return Claimed(
+        Row(shard, policy.name, customer.decode()),
+        read_claim(claim),
+        Held() if policy.is_stream else read_insight(content),
+        read_event(content) if policy.is_stream else Event(),
+        read_delivered(delivered),
+    )
 
 
 def _by_shard(rows: Sequence[Row]) -> dict[int, list[Row]]:
@@ -273,9 +351,37 @@ def _by_shard(rows: Sequence[Row]) -> dict[int, list[Row]]:
     return by_shard
 
 
-def _settle_args(one: Settled) -> tuple[object, ...]:
+def _settle_args(policy: Policy, one: Settled) -> tuple[object, ...]:
     claim = one.claim
+    kept = claim if one.outcome == "accepted" else claim._replace(token="")
+    detail = one.detail.replace("\n", " ")[:300]
     return (
-        one.row.name, claim.token, one.outcome, claim.version, one.digest, claim.delivery_id,
-        one.wait_ms, pack(claim._replace(token="")), one.detail.replace("\n", " ")[:300],
+        one.row.customer_id, claim.token, one.outcome,
+        one.event.digest if policy.is_stream else claim.version, claim.delivery_id,
+        _pack_held(one.holds), one.wait_ms, pack(kept), _letter_name(policy, one), _letter(one),
+        detail,
     )  # fmt: skip
+
+
+def _letter_name(policy: Policy, one: Settled) -> str:
+    """Of an insight one letter a customer; of events each has its own."""
+    return one.row.name + (SEPARATOR + one.claim.delivery_id if policy.is_stream else "")
+
+
+def _letter(one: Settled) -> str:
+    """What `Letters` reads of a delivery that was given up."""
+    if one.outcome != "dead":
+        return ""
+    claim, event = one.claim, one.event
+    fields = {
+        "destination": one.row.destination,
+        "customer_id": one.row.customer_id,
+        "code": one.code,
+        "detail": one.detail[:300],
+        "delivery_id": claim.delivery_id,
+        "attempts": claim.attempts,
+        "version": claim.version,
+        "first_ms": claim.first_ms,
+        "event": f"{event.as_of_s}|{event.json.decode()}" if event.json else "",
+    }
+    return json.dumps(fields, ensure_ascii=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from worker.store.keys import Keys
@@ -120,28 +120,38 @@ class Inspector:
             }
         return found
 
-    def mailboxes(self, now_ms: int) -> Mailboxes:
-        """What waits, and how long."""
+    def mailboxes(self, now_ms: int, destinations: Sequence[str]) -> Mailboxes:
+        """What waits, and how long; in the outboxes of some destinations."""
         k = self._keys
         pipeline = self._client.pipeline(transaction=False)
         for s in range(k.shards):
             pipeline.zcard(k.dirty(s))
             pipeline.zcard(k.quiet(s))
             pipeline.zcount(k.due(s), "-inf", now_ms // 1000)
-            pipeline.zcard(k.outbox(s))
-            pipeline.zcount(k.outbox(s), "-inf", now_ms)
             pipeline.hlen(k.claimed(s))
             pipeline.hlen(k.dead(s))
-            pipeline.zrange(k.outbox(s), 0, 0, withscores=True)
         rest = pipeline.execute()
-        columns = [rest[at::8] for at in range(8)]
-        dirty, quiet, overdue, outbox, due, claimed, dead = (sum(column) for column in columns[:7])
-        first_due_ms = min((int(row[0][1]) for row in columns[7] if row), default=now_ms)
+        columns = [rest[at::5] for at in range(5)]
+        dirty, quiet, overdue, claimed, dead = (sum(column) for column in columns)
+        outbox, due, first_due_ms = self._outboxes(now_ms, destinations)
         marked = [shard for shard, count in enumerate(columns[0]) if count]
         return Mailboxes(
             *self._intake(now_ms), dirty, quiet, self._marks_age_ms(marked, now_ms), overdue,
             outbox, due, max(0, now_ms - first_due_ms), claimed, dead,
         )  # fmt: skip
+
+    def _outboxes(self, now_ms: int, destinations: Sequence[str]) -> tuple[int, int, int]:
+        """Rows, rows that are due, and when the first one was due [Unix ms]."""
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in range(self._keys.shards):
+            for name in destinations:
+                key = self._keys.outbox(shard, name)
+                pipeline.zcard(key)
+                pipeline.zcount(key, "-inf", now_ms)
+                pipeline.zrange(key, 0, 0, withscores=True)
+        found = pipeline.execute() if destinations else []
+        firsts = (int(row[0][1]) for row in found[2::3] if row)
+        return sum(found[::3]), sum(found[1::3]), min(firsts, default=now_ms)
 
     def _intake(self, now_ms: int) -> tuple[int, int]:
         """Entries that no shard has yet, and the age of the oldest, ms.
@@ -236,8 +246,8 @@ class Inspector:
         return head
 
     # ---- one customer -------------------------------------------------------------------------
-    def standing(self, customer_id: str, row_name: str) -> Standing:
-        """Where a customer waits; `row_name` is the outbox row of a destination."""
+    def standing(self, customer_id: str, destination: str) -> Standing:
+        """Where a customer waits; in the outbox of one destination."""
         k, shard = self._keys, self._keys.shard(customer_id)
         pipeline = self._client.pipeline(transaction=False)
         pipeline.sismember(k.customers(shard), customer_id)
@@ -245,7 +255,7 @@ class Inspector:
             (k.dirty(shard), customer_id),
             (k.quiet(shard), customer_id),
             (k.due(shard), customer_id),
-            (k.outbox(shard), row_name),
+            (k.outbox(shard, destination), customer_id),
         ):
             pipeline.zscore(key, member)
         known, *scores = pipeline.execute()

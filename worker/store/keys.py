@@ -1,7 +1,7 @@
 """The names of all keys: one function a key, its type beside it.
 
 Keys of a shard carry the hash tag `{s<N>}`: they live in one slot, so a script may touch them all.
-Keys of the whole installation carry `{global}`.
+Keys of the whole installation carry `{global}`, those of a destination `{d-<name>}`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ class Keys:
 
     def _all(self, name: str) -> str:
         return f"{self.prefix}:{{global}}:{name}"
+
+    def _of(self, destination: str, name: str) -> str:
+        return f"{self.prefix}:{{d-{destination}}}:{name}"
 
     # ---- ingest writes ----------------------------------------------------------------------
     def events(self, shard: int) -> str:
@@ -94,9 +97,19 @@ class Keys:
         """ZSET customer -> Unix s of the next refresh by the clock."""
         return self._in(shard, "due")
 
-    def outbox(self, shard: int) -> str:
-        """ZSET destination and customer -> Unix ms when it may be sent."""
-        return self._in(shard, "outbox")
+    def outbox(self, shard: int, destination: str) -> str:
+        """ZSET customer -> Unix ms when the destination may be told.
+
+        One a destination: what waits for a dead one stands in nobody's way.
+        """
+        return self._in(shard, "outbox:" + destination)
+
+    def lane(self, shard: int, destination: str, customer_id: str) -> str:
+        """LIST of a customer's events that a destination of events has not got yet, oldest first.
+
+        Refresh appends, deliver takes from the head.
+        """
+        return self._in(shard, f"lane:{destination}:{customer_id}")
 
     def nudges(self, shard: int) -> str:
         """ZSET customer -> Unix ms: others' events may have changed the customer's list."""
@@ -117,7 +130,7 @@ class Keys:
 
     # ---- deliver writes ---------------------------------------------------------------------
     def claimed(self, shard: int) -> str:
-        """HASH destination and customer -> the delivery that is under way."""
+        """HASH destination and customer -> the delivery that is under way, or waits."""
         return self._in(shard, "claimed")
 
     def delivered(self, shard: int) -> str:
@@ -125,7 +138,7 @@ class Keys:
         return self._in(shard, "delivered")
 
     def dead(self, shard: int) -> str:
-        """HASH destination and customer -> the delivery that was given up."""
+        """HASH destination and customer, of an event its id too -> what was given up (JSON)."""
         return self._in(shard, "dead")
 
     def delivery_log(self, shard: int) -> str:
@@ -135,6 +148,34 @@ class Keys:
     def delivery_stats(self, shard: int) -> str:
         """HASH: counters of deliver."""
         return self._in(shard, "delivery")
+
+    def control(self, destination: str) -> str:
+        """HASH: pause, hint, breaker, day's calls and alarm of a destination."""
+        return self._of(destination, "control")
+
+    def calls(self, destination: str) -> str:
+        """ZSET call -> Unix ms of its end (the latest possible one while it is under way)."""
+        return self._of(destination, "calls")
+
+    def flying(self, destination: str) -> str:
+        """ZSET call under way -> Unix ms at which it is taken for lost."""
+        return self._of(destination, "flying")
+
+    def token(self, destination: str) -> str:
+        """HASH: the token that calls carry, where the destination gives one."""
+        return self._of(destination, "token")
+
+    def token_lock(self, destination: str) -> str:
+        """STRING with a time to live: somebody is getting a token."""
+        return self._of(destination, "token-lock")
+
+    def jobs(self, destination: str) -> str:
+        """ZSET job at the destination -> Unix ms of the next question about it."""
+        return self._of(destination, "jobs")
+
+    def job_rows(self, destination: str) -> str:
+        """HASH job at the destination -> the rows that it carries (JSON)."""
+        return self._of(destination, "job-rows")
 
     # ---- work ---------------------------------------------------------------------------------
     def lease(self, shard: int, stage: str) -> str:
@@ -185,6 +226,14 @@ class Keys:
     def model_versions(self, kind: str) -> str:
         """ZSET version -> Unix s of publication."""
         return self._all(f"model-versions:{kind}")
+
+    def catalog(self) -> str:
+        """HASH item id -> when it was stated, and the statement (JSON)."""
+        return self._all("catalog")
+
+    def catalog_version(self) -> str:
+        """STRING: grows with every change of the catalog."""
+        return self._all("catalog-version")
 
     def training(self) -> str:
         """HASH model kind -> progress of the running training."""

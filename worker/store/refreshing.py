@@ -129,13 +129,21 @@ class RefreshStore:
             pipeline.execute_command("MGET", *names)  # redis-py refuses `mget` on a Cluster
         return [_known(*values) for values in pipeline.execute()]
 
-    def commit(self, refreshed: Sequence[Refreshed], destinations: Sequence[str]) -> list[bool]:
-        """Write insights, one script a shard; False where somebody else was faster or newer."""
+    def commit(
+        self,
+        refreshed: Sequence[Refreshed],
+        destinations: Sequence[str],
+        streams: Sequence[str] = (),
+    ) -> list[bool]:
+        """Write insights, one script a shard; False where somebody else was faster or newer.
+
+        destinations  who gets insights      streams  who gets transitions
+        """
         by_shard: dict[int, list[int]] = {}
         for index, one in enumerate(refreshed):
             by_shard.setdefault(one.mark.shard, []).append(index)
         calls = [
-            self._call(shard, [refreshed[i] for i in indices], destinations)
+            self._call(shard, [refreshed[i] for i in indices], destinations, streams)
             for shard, indices in by_shard.items()
         ]
         written = [False] * len(refreshed)
@@ -169,15 +177,27 @@ class RefreshStore:
             for customer, seq in reply
         ]
 
-    def _call(self, shard: int, rows: Sequence[Refreshed], destinations: Sequence[str]) -> Call:
+    def _call(
+        self,
+        shard: int,
+        rows: Sequence[Refreshed],
+        destinations: Sequence[str],
+        streams: Sequence[str],
+    ) -> Call:
         k = self._keys
         keys = [
-            k.lease(shard, STAGE), k.dirty(shard), k.quiet(shard), k.due(shard), k.outbox(shard),
+            k.lease(shard, STAGE), k.dirty(shard), k.quiet(shard), k.due(shard),
             k.transitions(shard), k.refresh_stats(shard), k.delivered(shard),
-            *(k.insight(shard, row.mark.customer_id) for row in rows),
+            *(k.outbox(shard, name) for name in (*destinations, *streams)),
         ]  # fmt: skip
+        for row in rows:
+            customer = row.mark.customer_id
+            keys.append(k.insight(shard, customer))
+            keys += (k.lane(shard, name, customer) for name in streams)
         oldest_s = max(row.as_of_s for row in rows) - TRANSITIONS_S
-        args: list[object] = [self._tokens.get(shard, ""), "\x1f".join(destinations), oldest_s]
+        args: list[object] = [
+            self._tokens.get(shard, ""), oldest_s, len(destinations), len(streams), *destinations,
+        ]  # fmt: skip
         for row in rows:
             args += (
                 row.mark.customer_id, row.expected_version, row.seq, row.generation, row.as_of_s,

@@ -12,6 +12,7 @@ from worker.bootstrap import Runtime
 from worker.route import route
 from worker.settings import Settings
 from worker.store import scripts
+from worker.store.delivering import Row
 from worker.store.door import Arrival
 from worker.store.nudges import Nudges
 
@@ -141,6 +142,12 @@ def test_events_go_all_the_way_on_three_nodes_and_every_script_runs(
     runtime.bells.ring("deliver")
     assert runtime.bells.wait("deliver", 1)
     assert runtime.ingest.round(range(SHARDS)).entries == 0, "dry shards are given back"
+    jobs = runtime.destination_store
+    jobs.put_job("webhook", "job", b"rows", 0)
+    assert jobs.take_jobs("webhook", 1000, 9) == [("job", b"rows")]
+    assert jobs.state("webhook").jobs == 1
+    jobs.drop_job("webhook", "job")
+    assert runtime.deliver_store.hasten([Row(0, "webhook", NAMES[0])]) == 0
     lua = files("worker.store") / "lua"
     assert used == {one.name.removesuffix(".lua") for one in lua.iterdir()}
 
@@ -149,12 +156,12 @@ def test_retries_and_dead_letters_work_there_too(runtime, crm):
     crm.will_answer(400)
     runtime.door.emit([Arrival(viewed("ann", "tea", "e1"))])
     work(runtime)
-    (letter,) = runtime.deliver_store.dead_letters()
+    (letter,) = runtime.letters.find()
     assert letter.row.customer_id == "ann"
-    runtime.deliver_store.replay([letter.row], runtime.clock.now_ms())
+    runtime.letters.replay([letter], runtime.clock.now_ms())
     runtime.deliver.drain()
-    assert runtime.deliver_store.dead_letters() == []
-    assert runtime.deliver_store.waiting() == []
+    assert runtime.letters.find() == []
+    assert runtime.deliver_store.waiting(["webhook"]) == []
     assert len(crm.received) == 2
 
 
@@ -168,7 +175,7 @@ def test_all_keys_of_a_shard_share_a_slot_and_its_tag(runtime):
         tag = name[name.index("{") : name.index("}") + 1]
         slots.setdefault(tag, set()).add(runtime.client.keyslot(name))
     assert all(len(found) == 1 for found in slots.values())
-    assert set(slots) <= {"{global}", *(f"{{s{shard}}}" for shard in range(SHARDS))}
+    assert set(slots) <= {"{global}", "{d-webhook}", *(f"{{s{shard}}}" for shard in range(SHARDS))}
 
 
 def dump_names(client):

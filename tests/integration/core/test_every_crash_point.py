@@ -87,7 +87,7 @@ class Process:
         except Crash:
             return False
         finally:
-            self.deliver._threads().shutdown()
+            self.deliver.close()
             self.client.close()
         return True
 
@@ -120,8 +120,8 @@ class Scenario:
         k = self.shop.keys
         pipeline = self.client.pipeline(transaction=False)
         for shard in range(SHARDS):
-            for key in (k.dirty, k.quiet, k.outbox):
-                pipeline.zcard(key(shard))
+            for key in (k.dirty(shard), k.quiet(shard), k.outbox(shard, "crm")):
+                pipeline.zcard(key)
             pipeline.hlen(k.claimed(shard))
         routed = not Intake(self.client, k).read(1)
         return routed and not any(pipeline.execute()) and not self.shop.lag()

@@ -82,11 +82,13 @@ def work(client, lease_ms=10):
     def done():
         refresh.drain()
         deliver.drain()
-        mailboxes = [key(s) for s in (0, 1) for key in (shop.keys.dirty, shop.keys.outbox)]
+        mailboxes = [
+            key for s in (0, 1) for key in (shop.keys.dirty(s), shop.keys.outbox(s, "crm"))
+        ]
         return not any(map(client.zcard, mailboxes))
 
     eventually(done, every_s=0.001)
-    deliver._threads().shutdown()
+    deliver.close()
     return shop, crm
 
 

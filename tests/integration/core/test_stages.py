@@ -14,6 +14,7 @@ from tests.builders import (
     WEEK_S,
     FakeCrm,
     Installation,
+    channel,
     deliverer,
     dump,
     order,
@@ -23,7 +24,7 @@ from tests.builders import (
 from worker.clock import ManualClock
 from worker.retrain import Retrain
 from worker.route import route
-from worker.store.delivering import DeliverStore, Row, Settled
+from worker.store.delivering import Delivered, DeliverStore, Settled
 from worker.store.door import Intake
 from worker.store.models import ModelStore
 from worker.store.population import Population
@@ -71,12 +72,14 @@ class Stages:
     def finish(self):
         """Stages until the mailboxes are empty."""
         deadline = time.monotonic() + 10
-        while self.client.exists(self.keys.dirty(0), self.keys.outbox(0), self.keys.claimed(0)):
+        while self.client.exists(
+            self.keys.dirty(0), self.keys.outbox(0, "crm"), self.keys.claimed(0)
+        ):
             assert time.monotonic() < deadline
             self.refresh().drain()
             deliver = self.deliver()
             deliver.drain()
-            deliver._threads().shutdown()
+            deliver.close()
 
 
 @pytest.fixture
@@ -128,7 +131,7 @@ class TestErrorsInTheMiddle:
             try:
                 deliver.drain()
             finally:
-                deliver._threads().shutdown()
+                deliver.close()
 
         for stages in errors_behind_each_write(fail_script, "settle", start, act):
             stages.buy_again()
@@ -271,7 +274,7 @@ class TestRefreshComparesBeforeItWrites:
         dirty, quiet = stages.keys.dirty(0), stages.keys.quiet(0)
         stages.client.rename(dirty, quiet)
         stages.refresh().drain()
-        assert not stages.client.exists(dirty, quiet, stages.keys.outbox(0))
+        assert not stages.client.exists(dirty, quiet, stages.keys.outbox(0, "crm"))
         assert all(held.version == 1 for held in stages.insights().values())
 
     def test_nothing_material_is_no_row(self, stages):
@@ -281,7 +284,7 @@ class TestRefreshComparesBeforeItWrites:
         stages.shop.drain()
         stages.refresh().drain()
         assert all(held.version == 2 for held in stages.insights().values())
-        assert not stages.client.exists(stages.keys.outbox(0))
+        assert not stages.client.exists(stages.keys.outbox(0, "crm"))
 
     def test_a_shard_leased_by_another_refresher_is_left_to_it(self, stages):
         other = RefreshStore(stages.client, stages.keys, lease_ms=60_000)
@@ -292,50 +295,49 @@ class TestRefreshComparesBeforeItWrites:
 
 
 class TestDeliverTakesTurns:
+    def claim(self, stages, lease=60_000):
+        """All that is due, claimed by a sender of its own."""
+        store, policy = DeliverStore(stages.client, stages.keys), channel(stages.crm, lease=lease)
+        return store, policy, store.claim(policy, store.due({"crm": 10})["crm"])
+
     def test_a_change_during_a_delivery_is_delivered_after_it(self, stages):
         stages.refresh().drain()
-        store = DeliverStore(stages.client, stages.keys, lease_ms=60_000, coalesce_ms=0)
-        claimed = store.claim(store.due(stages.clock.now_ms(), 10))
+        store, policy, claimed = self.claim(stages)
         assert len(claimed) == 3
         stages.buy_again()
         stages.refresh().drain()
         for one in claimed:
             claim = one.claim._replace(version=one.insight.version, delivery_id="first")
-            assert store.settle([Settled(one.row, claim, "ok", one.insight.material, 0, "")])
+            assert store.settle(policy, [settled(one.row, claim, digest=one.insight.material)])
         stages.finish()
         assert stages.told() == dict.fromkeys(NAMES, 2)
 
     def test_a_claim_is_one_senders_until_its_lease_ends(self, stages):
         stages.refresh().drain()
-        first = DeliverStore(stages.client, stages.keys, lease_ms=60_000, coalesce_ms=0)
-        second = DeliverStore(stages.client, stages.keys, lease_ms=60_000, coalesce_ms=0)
-        rows = first.due(stages.clock.now_ms(), 10)
-        assert len(first.claim(rows)) == 3
-        assert second.claim(rows) == []
+        store, policy, claimed = self.claim(stages)
+        assert len(claimed) == 3
+        assert store.claim(policy, [one.row for one in claimed]) == []
 
     def test_a_claim_whose_reply_was_lost_is_given_again(self, stages, monkeypatch):
         monkeypatch.setattr("secrets.token_hex", lambda _: "token")
         stages.refresh().drain()
-        store = DeliverStore(stages.client, stages.keys, lease_ms=60_000, coalesce_ms=0)
-        rows = store.due(stages.clock.now_ms(), 10)
-        assert store.claim(rows) == store.claim(rows) != []
+        store, policy, claimed = self.claim(stages)
+        assert store.claim(policy, [one.row for one in claimed]) == claimed != []
 
     def test_who_lost_a_claim_cannot_settle_it(self, stages):
         stages.refresh().drain()
-        store = DeliverStore(stages.client, stages.keys, lease_ms=1, coalesce_ms=0)
-        row = Row(0, "crm", "ann")
-        (lost,) = store.claim([row])
+        store, policy, (lost, *_) = self.claim(stages, lease=1)
         taken = []
         while not taken:
-            taken = store.claim([row])
+            taken = store.claim(policy, [lost.row])
         before = dump(stages.client)
-        late = Settled(row, lost.claim._replace(version=1), "ok", "m", 0, "")
-        assert store.settle([late]) == [False]
-        assert store.hold([(row, lost.claim._replace(body=b"old"))]) == [False]
+        claim = lost.claim._replace(version=1)
+        assert store.settle(policy, [settled(lost.row, claim)]) == [False]
+        assert store.hold([(lost.row, claim._replace(delivery_id="old"))]) == [False]
         assert dump(stages.client) == before
 
     def test_changes_within_the_window_become_one_call(self, stages):
-        deliver = stages.deliver(lease_ms=1000, coalesce_ms=60_000)
+        deliver = stages.deliver(lease=1000, coalesce_ms=60_000, coalesce_max_ms=60_000)
         stages.refresh().drain()
         deliver.drain()
         for n in range(2, 6):
@@ -343,6 +345,13 @@ class TestDeliverTakesTurns:
             stages.shop.drain()
             stages.refresh().drain()
             deliver.drain()
+        deliver.close()
         assert len(stages.crm.calls) == 3
-        ((row, at_ms),) = deliver._store.waiting()
+        ((row, at_ms),) = DeliverStore(stages.client, stages.keys).waiting(["crm"])
         assert (row.customer_id, at_ms > time.time() * 1000 + 50_000) == ("ann", True)
+
+
+def settled(row, claim, digest="m"):
+    """A delivery that ended well."""
+    holds = Delivered(claim.version, 0, digest, claim.delivery_id)
+    return Settled(row, claim, "ok", holds, 0, "", "")

@@ -1,16 +1,27 @@
 """What each end of an attempt leaves behind: a fake receiver, a real store."""
 
+import json
 import threading
 import time
 
 import pytest
 
-from integrations.outbound.contract import HttpCall, Outcome, Response, Verdict
+from integrations.outbound.contract import (
+    Capabilities,
+    HttpCall,
+    Matching,
+    Outcome,
+    Response,
+    Verdict,
+)
 from integrations.outbound.errors import DeadlineError, ForbiddenTargetError
+from tests.builders import channel, deliverer
 from worker.clock import ManualClock
-from worker.deliver import AUTH_PAUSE_S, THROTTLE_DEFAULT_S, Deliver, Endpoint
-from worker.store.delivering import DISABLED, DeliverStore, Row
+from worker.delivery.content import parcel
+from worker.store.delivering import DeliverStore, Row
+from worker.store.destinations import FOREVER, REFUSED_MS, Destinations
 from worker.store.keys import Keys
+from worker.store.letters import Letters
 
 KEYS = Keys("t", 1)
 ROW = Row(0, "crm", "ann")
@@ -29,6 +40,7 @@ class Receiver:
     """Answers with the programmed outcomes or errors, in turn; the last one stays."""
 
     name = "crm"
+    capabilities = Capabilities(1, 1_000_000, Matching.ALL_OR_NOTHING)
 
     def __init__(self, *ends):
         self.ends = list(ends)
@@ -45,7 +57,7 @@ class Receiver:
         return Response(200, {}, b"")
 
     def classify(self, rows, response, *, at_s):
-        return (self.ends.pop(0) if len(self.ends) > 1 else self.ends[0],)
+        return (self.ends.pop(0) if len(self.ends) > 1 else self.ends[0],) * len(rows)
 
 
 class Bench:
@@ -53,36 +65,38 @@ class Bench:
 
     def __init__(self, client):
         self.client = client
-        self.clock = ManualClock(time.time() + 5)
-        self.store = DeliverStore(client, KEYS, lease_ms=60_000, coalesce_ms=0)
-        self.change(1, b'{"n":1}')
+        self.clock = ManualClock(time.time())
+        self.store = DeliverStore(client, KEYS)
+        self.destinations = Destinations(client, KEYS)
+        self.letters = Letters(client, KEYS)
+        self.change(1, {"n": 1})
 
-    def change(self, version, body, digest=None):
+    def change(self, version, fields, digest=None, customer="ann"):
         """A new insight, with its outbox row, as refresh writes them."""
+        body = json.dumps({"customer_id": customer, **fields}).encode()
         head = f"{version}|1|1|1|{digest or f'digest{version}'}\n".encode()
-        self.client.set(KEYS.insight(0, "ann"), head + body)
-        self.client.zadd(KEYS.outbox(0), {ROW.name: 0}, nx=True)
+        self.client.set(KEYS.insight(0, customer), head + body)
+        self.client.zadd(KEYS.outbox(0, "crm"), {customer: 0}, nx=True)
+        return body
 
-    def send(self, receiver, *, max_attempts=3, endpoint=True):
+    def send(self, receiver, **options):
         """All that is due, once; seconds until the row is due again, None if there is none."""
-        deliver = Deliver(
-            self.store,
-            Endpoint("crm", receiver, receiver) if endpoint else None,
-            self.clock,
-            concurrency=1,
-            max_attempts=max_attempts,
-            rng=Half(),
-        )
+        options = {"lease": 60_000, "rng": Half(), **options}
+        deliver = deliverer(self.client, KEYS, self.clock, receiver, **options)
         deliver.round()
         deliver.finish()
-        deliver._threads().shutdown()
-        waiting = self.store.waiting()
+        deliver.close()
+        waiting = self.store.waiting(["crm"])
         return round(waiting[0][1] / 1000 - time.time()) if waiting else None
 
     def due(self):
         """Let the wait pass."""
-        self.client.zadd(KEYS.outbox(0), {ROW.name: 0})
-        self.store.resume("crm")
+        self.client.zadd(KEYS.outbox(0, "crm"), {"ann": 0})
+        self.destinations.resume("crm")
+
+    def attempts(self):
+        claim, _ = self.store.find(ROW)
+        return claim.attempts if claim else None
 
 
 @pytest.fixture
@@ -97,112 +111,174 @@ class TestVerdicts:
             (OK, None, 0, None),
             (RETRY, 5, 0, 1),
             (DeadlineError("too slow"), 5, 0, 1),
-            (Outcome(Verdict.THROTTLED, retry_after_s=90.0), 90, 90_000, 0),
-            (Outcome(Verdict.THROTTLED), THROTTLE_DEFAULT_S, 5_000, 0),
-            (Outcome(Verdict.AUTH), AUTH_PAUSE_S, 300_000, 0),
-            (Outcome(Verdict.GONE), 0, DISABLED, 0),
+            (Outcome(Verdict.THROTTLED, retry_after_s=90.0), 0, 90_000, 0),
+            (Outcome(Verdict.THROTTLED), 0, 5_000, 0),
+            (Outcome(Verdict.THROTTLED, retry_after_s=0.0), 0, 1_000, 0),
+            (Outcome(Verdict.THROTTLED, retry_after_s=1e9), 0, 3_600_000, 0),
+            (Outcome(Verdict.OK, retry_after_s=7.0), None, 7_000, None),
+            (Outcome(Verdict.AUTH), 0, REFUSED_MS, 0),
+            (ForbiddenTargetError("a private address"), 0, REFUSED_MS, 0),
+            (Outcome(Verdict.GONE), 0, FOREVER, 0),
             (Outcome(Verdict.PERMANENT), None, 0, None),
-            (ForbiddenTargetError("a private address"), None, 0, None),
+            (Outcome(Verdict.SPLIT), None, 0, None),
         ],
         ids=lambda end: getattr(getattr(end, "verdict", None), "name", type(end).__name__),
     )
     def test_what_it_leaves(self, bench, end, waits_s, paused_ms, attempts):
         waits = bench.send(Receiver(end))
         assert waits == (None if waits_s is None else pytest.approx(waits_s, abs=1))
-        assert bench.store.paused_ms("crm") == pytest.approx(paused_ms, abs=500)
-        claim, delivered, dead = bench.store.find(ROW)
-        assert (claim.attempts if claim else None) == attempts
-        assert (delivered.version == 1) == (end is OK)
-        gone = isinstance(end, ForbiddenTargetError) or (
-            isinstance(end, Outcome) and end.verdict is Verdict.PERMANENT
-        )
-        assert (dead is not None) == gone
+        assert bench.destinations.paused_ms("crm") == pytest.approx(paused_ms, abs=500)
+        assert bench.attempts() == attempts
+        is_ok = isinstance(end, Outcome) and end.verdict is Verdict.OK
+        assert (bench.store.find(ROW)[1].version == 1) == is_ok
+        given_up = isinstance(end, Outcome) and end.verdict in {Verdict.PERMANENT, Verdict.SPLIT}
+        assert bool(bench.letters.find()) == given_up
 
-    def test_it_is_given_up_after_so_many_attempts_and_kept_with_what_was_sent(self, bench):
+    @pytest.mark.parametrize(
+        ("end", "alarm"),
+        [
+            (Outcome(Verdict.AUTH, "http_401"), "refused: http_401"),
+            (Outcome(Verdict.GONE, "http_410"), "gone: http_410"),
+            (Outcome(Verdict.THROTTLED), ""),
+        ],
+    )
+    def test_people_are_told_until_it_works_again(self, bench, end, alarm):
+        receiver = Receiver(end, OK)
+        bench.send(receiver)
+        assert bench.destinations.state("crm").alarm == alarm
+        bench.client.hset(KEYS.control("crm"), mapping={"opened": 1, "until": 1})
+        bench.client.hdel(KEYS.control("crm"), "paused")
+        bench.send(receiver)
+        assert bench.destinations.state("crm").alarm == ""
+        assert not bench.destinations.state("crm").is_open
+
+    def test_a_state_is_tried_for_ever_an_hour_apart_at_most(self, bench):
         receiver = Receiver(RETRY)
-        for waits in (5, 300, None):
-            assert bench.send(receiver) == pytest.approx(waits, abs=1)
-            if waits:
-                bench.due()
-        (letter,) = bench.store.dead_letters()
-        assert (letter.row, letter.detail) == (ROW, "it broke")
-        assert (letter.claim.attempts, letter.claim.body) == (3, b'{"n":1}')
-        assert len({*receiver.calls}) == 1, "one body under one id, three times"
+        waits = []
+        for _ in range(14):
+            waits.append(bench.send(receiver))
+            bench.due()
+        assert waits[:4] == pytest.approx([5, 10, 20, 40], abs=1)
+        assert waits[-3:] == pytest.approx([1800] * 3, abs=1)
+        assert bench.letters.find() == []
+        assert len({*receiver.calls}) == 1, "one body under one id, each time"
+
+    def test_what_is_given_up_is_kept_with_its_reason(self, bench):
+        receiver = Receiver(RETRY, Outcome(Verdict.PERMANENT, "http_400", "no such field"))
+        bench.send(receiver)
+        bench.due()
+        bench.send(receiver)
+        (letter,) = bench.letters.find()
+        assert (letter.row, letter.code, letter.detail) == (ROW, "http_400", "no such field")
+        assert (letter.attempts, letter.version) == (2, 1)
+        assert letter.delivery_id == receiver.calls[0][0]
 
     def test_throttling_uses_no_attempt_up(self, bench):
         receiver = Receiver(Outcome(Verdict.THROTTLED))
         for _ in range(5):
             bench.send(receiver)
             bench.due()
-        assert bench.store.dead_letters() == []
+        assert bench.attempts() == 0
         assert len(receiver.calls) == 5
 
     def test_a_success_clears_a_dead_letter(self, bench):
-        bench.send(Receiver(Outcome(Verdict.PERMANENT)))
-        assert bench.store.replay([ROW], 0) == 1
+        first = Receiver(Outcome(Verdict.PERMANENT))
+        bench.send(first)
+        assert bench.letters.replay(bench.letters.find(), 7) == 1
         receiver = Receiver(OK)
-        assert bench.send(receiver) is None
-        assert bench.store.dead_letters() == []
+        assert bench.send(receiver, coalesce_ms=60_000, coalesce_max_ms=60_000) is None
+        assert bench.letters.find() == []
         assert len(receiver.calls) == 1
+        assert receiver.calls[0][0] != first.calls[0][0], "another delivery"
+
+    def test_a_failing_adapter_gives_up_the_row_that_it_cannot_write(self, bench):
+        class Broken(Receiver):
+            def encode(self, rows, *, credentials, at_s):
+                raise KeyError("secret value")
+
+        receiver = Broken(OK)
+        bench.send(receiver)
+        (letter,) = bench.letters.find()
+        assert (letter.code, "KeyError" in letter.detail) == ("not_encodable", True)
+        assert "secret value" not in letter.detail
+        assert receiver.calls == []
+        assert bench.destinations.state("crm").used == 0
+
+    def test_a_row_that_is_too_large_is_given_up_without_a_call(self, bench):
+        bench.change(2, {"n": "x" * 1000})
+        receiver = Receiver(OK)
+        receiver.capabilities = Capabilities(1, 100, Matching.ALL_OR_NOTHING)
+        bench.send(receiver)
+        assert [one.code for one in bench.letters.find()] == ["too_large"]
+        assert receiver.calls == []
+
+    def test_an_answer_that_does_not_account_for_a_row_is_no_success(self, bench):
+        receiver = Receiver(OK)
+        receiver.classify = lambda rows, response, *, at_s: ()
+        bench.send(receiver)
+        assert bench.attempts() == 1
 
 
 class TestWhatIsSent:
     def test_the_newest_insight_goes_and_attempts_begin_anew(self, bench):
         receiver = Receiver(RETRY, OK)
         bench.send(receiver)
-        bench.change(2, b'{"n":2}')
+        body = bench.change(2, {"n": 2})
         bench.due()
         assert bench.send(receiver) is None
-        assert [body for _, body in receiver.calls] == [b'{"n":1}', b'{"n":2}']
+        assert receiver.calls[1][1] == body != receiver.calls[0][1]
         assert len({delivery_id for delivery_id, _ in receiver.calls}) == 2
         assert bench.store.find(ROW)[1].version == 2
 
     def test_what_the_destination_holds_is_not_sent_again(self, bench):
         receiver = Receiver(OK)
         bench.send(receiver)
-        bench.change(2, b'{"n":2}', digest="digest1")
+        bench.change(2, {"n": 2}, digest="digest1")
         assert bench.send(receiver) is None
         assert len(receiver.calls) == 1
 
+    def test_what_an_attempt_may_have_left_there_is_sent_over(self, bench):
+        """It went from 1 to 2 without an answer and is 1 again: the destination may hold 2."""
+        receiver = Receiver(OK, RETRY, OK)
+        bench.send(receiver)
+        bench.change(2, {"n": 2})
+        bench.send(receiver)
+        body = bench.change(3, {"n": 1}, digest="digest1")
+        bench.due()
+        assert bench.send(receiver) is None
+        assert receiver.calls[2][1] == body
+
     def test_a_sender_that_died_is_followed_under_the_same_id(self, bench):
-        first = Receiver(OK)
-        (claimed,) = bench.store.claim([ROW])
-        dead = Deliver(
-            bench.store, Endpoint("crm", first, first), bench.clock, concurrency=1, max_attempts=3
-        )
-        claim = dead._prepare(claimed)
+        policy = channel(Receiver(OK), lease=60_000)
+        (claimed,) = bench.store.claim(policy, [ROW])
+        claim = parcel(policy, claimed, 1).claim
         assert bench.store.hold([(ROW, claim)]) == [True]
         bench.due()
         receiver = Receiver(OK)
         assert bench.send(receiver) is None
-        assert receiver.calls == [(claim.delivery_id, claim.body)]
+        assert [delivery_id for delivery_id, _ in receiver.calls] == [claim.delivery_id]
 
-    def test_nothing_goes_to_a_paused_destination_or_to_none(self, bench):
+    def test_nothing_goes_to_a_paused_destination(self, bench):
         receiver = Receiver(OK)
-        bench.store.pause("crm", 60_000)
-        assert bench.send(receiver) is not None
-        bench.store.disable("crm")
-        assert bench.send(receiver) is not None
-        assert bench.store.resume("crm")
-        assert not bench.store.resume("crm")
-        assert bench.send(receiver, endpoint=False) is not None
+        for by in ("operator", "gone"):
+            bench.destinations.pause("crm", by)
+            assert bench.send(receiver) is not None
+        assert bench.destinations.resume("crm")
+        assert not bench.destinations.resume("crm")
         assert receiver.calls == []
         assert bench.send(receiver) is None
 
     def test_a_row_of_another_destination_is_left(self, bench):
-        bench.client.delete(KEYS.outbox(0))
-        bench.client.zadd(KEYS.outbox(0), {"elsewhere\x1fann": 0})
+        bench.client.rename(KEYS.outbox(0, "crm"), KEYS.outbox(0, "elsewhere"))
         receiver = Receiver(OK)
         bench.send(receiver)
         assert receiver.calls == []
 
     def test_calls_overlap(self, bench):
         """A slow receiver holds up nobody else."""
-        meet = threading.Barrier(3)
+        meet = threading.Barrier(4)
         for n in range(3):
-            bench.client.set(KEYS.insight(0, f"c{n}"), b"1|1|1|1|d\n{}")
-            bench.client.zadd(KEYS.outbox(0), {f"crm\x1fc{n}": 0})
-        bench.client.zrem(KEYS.outbox(0), ROW.name)
+            bench.change(1, {}, customer=f"c{n}")
 
         class Slow(Receiver):
             def send(self, call):
@@ -210,24 +286,28 @@ class TestWhatIsSent:
                 return super().send(call)
 
         receiver = Slow(OK)
-        deliver = Deliver(
-            bench.store, Endpoint("crm", receiver, receiver), bench.clock,
-            concurrency=3, max_attempts=3,
-        )  # fmt: skip
+        deliver = deliverer(bench.client, KEYS, bench.clock, receiver, lease=60_000)
         deliver.drain()
-        deliver._threads().shutdown()
-        assert len(receiver.calls) == 3
-        assert bench.store.waiting() == []
+        deliver.close()
+        assert len(receiver.calls) == 4
+        assert bench.store.waiting(["crm"]) == []
 
     def test_a_call_that_waited_too_long_for_its_turn_is_not_made(self, bench):
         """Its claim may be another's before the answer would come."""
         receiver = Receiver(OK)
-        deliver = Deliver(
-            bench.store, Endpoint("crm", receiver, receiver), bench.clock,
-            concurrency=1, max_attempts=3,
-        )  # fmt: skip
-        (claimed,) = bench.store.claim([ROW])
-        bench.clock.advance(31)
-        sent = deliver._send(deliver._endpoint, claimed, bench.clock.monotonic() - 31)
-        assert sent.outcome.verdict is Verdict.THROTTLED
+        deliver = deliverer(bench.client, KEYS, bench.clock, receiver, lease=60_000)
+        claim = bench.store.claim
+
+        def slow(policy, rows):
+            claimed = claim(policy, rows)
+            bench.clock.advance(31)
+            return claimed
+
+        deliver._store.claim = slow
+        deliver.round()
+        deliver.finish()
+        deliver.close()
         assert receiver.calls == []
+        assert bench.destinations.state("crm").used == 0
+        assert len(bench.store.waiting(["crm"])) == 1
+        assert bench.send(receiver) is None

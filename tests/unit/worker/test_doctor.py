@@ -8,7 +8,7 @@ from worker.failures import failure_of
 from worker.findings import Level, guarded
 from worker.server_checks import _eviction, _log, clock_finding, memory_finding, version_finding
 from worker.settings_sources import SettingsError
-from worker.store.delivering import DISABLED
+from worker.store.destinations import State
 from worker.store.door import BusyError
 from worker.store.models import BusyTrainingError, TooFewError
 
@@ -68,9 +68,17 @@ def test_a_worker_that_is_missed_is_worse_than_one_that_is_not():
 
 
 def test_a_destination_may_be_paused_or_disabled():
-    assert list(_destination(0)) == []
-    assert [one.level for one in _destination(5000)] == [Level.WARN]
-    assert [one.level for one in _destination(DISABLED)] == [Level.FAIL]
+    well = State("", 0, is_open=False, used=0, under_way=0, jobs=0, alarm="", alarm_ms=0)
+    levels = {
+        well: [],
+        well._replace(wait_ms=5000): [Level.WARN],
+        well._replace(paused="operator"): [Level.WARN],
+        well._replace(paused="gone"): [Level.FAIL],
+        well._replace(is_open=True, alarm="it fails"): [Level.WARN],
+        well._replace(is_open=True, alarm="refused: http_401"): [Level.FAIL],
+    }
+    for state, expected in levels.items():
+        assert [one.level for one in _destination("crm", state)] == expected
 
 
 @pytest.mark.parametrize(

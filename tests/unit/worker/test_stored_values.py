@@ -1,10 +1,21 @@
 """Stored values: what is written is read back, and what is damaged is refused."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
 from worker.store import models
-from worker.store.delivering import Claim, Delivered, _claim, _delivered, pack
+from worker.store.delivering import (
+    Claim,
+    Delivered,
+    Event,
+    Sent,
+    pack,
+    read_claim,
+    read_delivered,
+    read_event,
+)
 from worker.store.envelope import Envelope, NewerEnvelopeError, read_envelope, unpack
 from worker.store.envelope import pack as pack_envelope
 from worker.store.keys import Keys, shard_of
@@ -75,12 +86,21 @@ class TestInsightHeader:
 
 class TestDeliveryRecords:
     def test_a_claim_is_read_as_it_was_written(self):
-        claim = Claim("token", 2, "msg_1", 7, 1_700_000_000_000, b'{"a":\n"|"}')
-        assert _claim(pack(claim)) == claim
+        for sent in (Sent(), Sent({"a": "\n|é", "b": None}, "id|1")):
+            claim = Claim("token", 2, "msg_1", 7, 1_700_000_000_000, "part", sent)
+            assert read_claim(pack(claim)) == claim
 
     def test_what_a_destination_holds(self):
-        assert _delivered(b"") == Delivered()
-        assert _delivered(b"4|1700|digest|msg_1") == Delivered(4, 1700, "digest", "msg_1")
+        assert read_delivered(b"") == Delivered()
+        assert read_delivered(b"4|1700|digest|msg_1") == Delivered(4, 1700, "digest", "msg_1")
+        held = Delivered(4, 1700, "digest", "msg_1", Sent({"a": 1}, "v"))
+        assert read_delivered(b'4|1700|digest|msg_1\n[{"a": 1}, "v"]') == held
+
+    def test_an_event_of_a_lane_is_named_as_the_server_names_it(self):
+        entry = b'1700|17|{"id": "a|b"}'
+        digest = hashlib.sha1(entry, usedforsecurity=False).hexdigest()
+        assert read_event(entry) == Event(digest, 1700, 17, b'{"id": "a|b"}')
+        assert read_event(b"") == Event()
 
 
 class TestKeys:
@@ -91,10 +111,11 @@ class TestKeys:
     def test_all_keys_carry_a_tag_and_none_is_another(self):
         keys = Keys("reflex", 64)
         shard = [keys.events, keys.meta, keys.epoch, keys.tries, keys.customers, keys.deltas]
-        shard += [keys.quarantine, keys.dirty, keys.quiet, keys.due, keys.outbox, keys.routed]
+        shard += [keys.quarantine, keys.dirty, keys.quiet, keys.due, keys.routed]
         shard += [keys.transitions, keys.claimed, keys.delivered, keys.dead, keys.delivery_log]
         shard += [keys.nudges, keys.refresh_stats, keys.delivery_stats]
         names = [name(3) for name in shard]
+        names += [keys.outbox(3, "crm"), keys.outbox(3, "crm2"), keys.lane(3, "crm", "outbox:crm")]
         parts = [keys.profile, keys.cold, keys.memory, keys.insight]
         names += [part(3, customer) for part in parts for customer in ("a", "p:a", "{s4}")]
         assert len(set(names)) == len(names)

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- hold: keep the body of a delivery with its claim, so that a repeated attempt sends the same.
+-- hold: keep what is about to be sent with its claim, so that a repeated attempt sends the same.
 -- KEYS  1 claimed HASH
--- ARGV  for each row: row, token, claim (token|attempts|delivery id|insight version|first [ms]\n body)
+-- ARGV  for each row: row (destination \31 customer), token, claim (see `claim`)
 -- Returns for each row 1 held, 0 the claim is not ours any more.
 local answer = {}
 for i = 1, #ARGV, 3 do

@@ -1,0 +1,235 @@
+"""One call: look up, encode, send, read the answer, and record how each row ended. In a thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from random import Random
+from typing import Final
+
+from integrations.outbound.abilities import Lookup
+from integrations.outbound.contract import HttpCall, Outcome, Response, Row, Verdict
+from integrations.outbound.errors import ForbiddenTargetError, TransportError
+from worker.clock import Clock
+from worker.delivery.channel import Channel
+from worker.delivery.content import Parcel
+from worker.delivery.ends import end_of_call, end_of_row, kept, parts_of
+from worker.delivery.jobs import Jobs, Task
+from worker.delivery.tokens import Tokens, credentials
+from worker.store.delivering import DeliverStore, Settled
+from worker.store.destinations import Destinations, Ended, Token
+from worker.telemetry import logger
+
+log = logger(__name__)
+
+_PERMIT_EVERY_S: Final = 0.05
+_SILENT: Final = Outcome(Verdict.RETRY, "silent", "the answer does not account for the row")
+_UNSENT: Final = Outcome(Verdict.RETRY, "unsent")
+
+
+class Sender:
+    """Makes calls. What it needs to know comes as arguments; what it learns goes to the stores."""
+
+    def __init__(
+        self,
+        store: DeliverStore,
+        destinations: Destinations,
+        tokens: Tokens,
+        jobs: Jobs,
+        clock: Clock,
+        *,
+        max_attempts: int,
+        rng: Random,
+    ) -> None:
+        self._store = store
+        self._destinations = destinations
+        self._tokens = tokens
+        self._jobs = jobs
+        self._clock = clock
+        self._max_attempts = max_attempts
+        self._rng = rng
+
+    def send(
+        self,
+        channel: Channel,
+        call: str,
+        parcels: Sequence[Parcel],
+        token: Token,
+        claimed_at: float,
+    ) -> int:
+        """Make a permitted call with some rows; how many rows it settled.
+
+        claimed_at  when the rows were claimed, by the monotonic clock
+        """
+        task = Task(call, token, claimed_at)
+        found = self._looked_up(channel, parcels, task)
+        ready = [at for at, one in enumerate(found) if isinstance(one, Parcel)]
+        chosen = [one for one in found if isinstance(one, Parcel)]
+        outcomes, ended = self._call(channel, chosen, task)
+        by_row = dict(zip(ready, outcomes, strict=True))
+        whole = [by_row[at] if isinstance(one, Parcel) else one for at, one in enumerate(found)]
+        current = [
+            one if isinstance(one, Parcel) else parcel
+            for one, parcel in zip(found, parcels, strict=True)
+        ]
+        return self._record(channel, current, whole, ended)
+
+    def _record(
+        self,
+        channel: Channel,
+        parcels: Sequence[Parcel],
+        outcomes: Sequence[Outcome],
+        ended: Ended,
+    ) -> int:
+        accepted = [
+            (one, end.job or "")
+            for one, end in zip(parcels, outcomes, strict=True)
+            if end.verdict is Verdict.ACCEPTED
+        ]
+        self._jobs.begin(channel, accepted)
+        parts = parts_of(ended.call, outcomes)
+        settled = [
+            self._end(channel, one, outcome, part)
+            for one, outcome, part in zip(parcels, outcomes, parts, strict=True)
+        ]
+        for one in settled:
+            if one.outcome == "dead":
+                log.warning(
+                    "delivery given up", destination=channel.name, code=one.code,
+                    delivery_id=one.claim.delivery_id,
+                )  # fmt: skip
+        self._store.settle(channel, settled, [self._destinations.report(channel.name, ended)])
+        return len(settled)
+
+    def _end(self, channel: Channel, parcel: Parcel, outcome: Outcome, part: str) -> Settled:
+        if outcome is _UNSENT:
+            return kept(parcel, "unsent")
+        if outcome.verdict is Verdict.ACCEPTED:
+            return kept(parcel, "accepted", wait_ms=self._jobs.patience_ms)
+        return end_of_row(
+            channel, parcel, outcome, part=part, max_attempts=self._max_attempts,
+            now_ms=self._clock.now_ms(), rng=self._rng,
+        )  # fmt: skip
+
+    def _call(
+        self, channel: Channel, parcels: Sequence[Parcel], task: Task
+    ) -> tuple[list[Outcome], Ended]:
+        """The outcomes of the rows, and how the call ended."""
+        rows = [parcel.row for parcel in parcels]
+        unused = Ended(task.call, "unused")
+        if not rows:
+            return [], unused
+        if self._is_late(channel, task):
+            return [_UNSENT] * len(rows), unused
+        try:
+            request = channel.adapter.encode(
+                rows, credentials=credentials(task.token), at_s=self._clock.now_s()
+            )
+        except Exception as error:  # noqa: BLE001  one row that an adapter cannot write, alone is given up
+            detail = f"the adapter cannot write it: {type(error).__name__}"
+            return _refused_as_a_whole(rows, "not_encodable", detail), unused
+        if _is_too_large(channel, rows, len(request.body)):
+            return _refused_as_a_whole(rows, "too_large", "more bytes than it takes"), unused
+        answer = self._exchange(channel, request)
+        outcomes = self._read(channel, rows, answer)
+        return outcomes, self._end_of_call(channel, task, outcomes)
+
+    def _end_of_call(self, channel: Channel, task: Task, outcomes: Sequence[Outcome]) -> Ended:
+        ended = end_of_call(task.call, outcomes, self._rng.random())
+        if ended.how == "refused":
+            if not self._tokens.refused(channel, task.token):
+                return Ended(task.call, "ok", ended.rest_ms)  # a new token may help: not alarming
+            log.error("credentials refused", destination=channel.name, reason=ended.alarm)
+        elif ended.how == "gone":
+            log.error("destination is gone", destination=channel.name)
+        elif ended.how == "ok":
+            self._tokens.worked(channel, task.token)
+        return ended
+
+    def _exchange(self, channel: Channel, request: HttpCall) -> Response | Outcome:
+        try:
+            return channel.transport.send(request)
+        except ForbiddenTargetError as error:
+            return Outcome(Verdict.AUTH, "forbidden", str(error))
+        except TransportError as error:
+            return Outcome(Verdict.RETRY, "transport", f"{type(error).__name__}: {error}")
+
+    def _read(
+        self, channel: Channel, rows: Sequence[Row], answer: Response | Outcome
+    ) -> list[Outcome]:
+        if isinstance(answer, Outcome):
+            return [answer] * len(rows)
+        outcomes = list(channel.adapter.classify(rows, answer, at_s=self._clock.now_s()))
+        outcomes += [_SILENT] * (len(rows) - len(outcomes))
+        return [_alone(one) if len(rows) == 1 else one for one in outcomes[: len(rows)]]
+
+    def _looked_up(
+        self, channel: Channel, parcels: Sequence[Parcel], task: Task
+    ) -> list[Parcel | Outcome]:
+        """The rows with the vendor's ids, where it has to be asked; or why there is none."""
+        unknown = [one for one in parcels if one.row.vendor_id is None]
+        if not isinstance(channel.adapter, Lookup) or not unknown:
+            return list(parcels)
+        call = self._permit(channel, task)
+        if call is None:
+            return [_UNSENT] * len(parcels)
+        rows = [one.row for one in unknown]
+        request = channel.adapter.lookup(rows, credentials=credentials(task.token))
+        answer = self._exchange(channel, request)
+        if isinstance(answer, Outcome):
+            outcomes = [answer] * len(rows)
+        else:
+            read = channel.adapter.read_lookup(rows, answer, at_s=self._clock.now_s())
+            outcomes = [*read, *[_SILENT] * (len(rows) - len(read))][: len(rows)]
+        ended = self._end_of_call(channel, task._replace(call=call), outcomes)
+        self._destinations.run([self._destinations.report(channel.name, ended)])
+        end_of = dict(zip((one.claimed.row for one in unknown), outcomes, strict=True))
+        return [_with_id(one, end_of.get(one.claimed.row)) for one in parcels]
+
+    def _permit(self, channel: Channel, task: Task) -> str | None:
+        """Leave for one call more, waited for while the lease allows it."""
+        while not self._is_late(channel, task):
+            permits = self._destinations.permits(channel, 1)
+            if permits.calls:
+                return permits.calls[0]
+            if permits.why not in {"limit", "concurrency"}:
+                return None
+            time.sleep(min(_PERMIT_EVERY_S, permits.wait_ms / 1000))
+        return None
+
+    def _is_late(self, channel: Channel, task: Task) -> bool:
+        """Could a call that begins now outlast the lease of its rows?"""
+        return 1000 * (self._clock.monotonic() - task.claimed_at) > channel.lease_ms / 2
+
+
+def _is_too_large(channel: Channel, rows: Sequence[Row], size: int) -> bool:
+    capabilities = channel.capabilities
+    of_a_row = capabilities.max_row
+    if size > capabilities.max_bytes:
+        return True
+    if of_a_row is None or size <= of_a_row:
+        return False
+    return len(rows) == 1 or any(len(str(row.fields)) + len(row.body) > of_a_row for row in rows)
+
+
+def _refused_as_a_whole(rows: Sequence[Row], code: str, detail: str) -> list[Outcome]:
+    verdict = Verdict.PERMANENT if len(rows) == 1 else Verdict.SPLIT
+    return [Outcome(verdict, code, detail)] * len(rows)
+
+
+def _alone(outcome: Outcome) -> Outcome:
+    """A single row cannot be split: it is what the destination refuses."""
+    if outcome.verdict is not Verdict.SPLIT:
+        return outcome
+    return Outcome(Verdict.PERMANENT, outcome.code, outcome.detail)
+
+
+def _with_id(parcel: Parcel, outcome: Outcome | None) -> Parcel | Outcome:
+    if outcome is None:
+        return parcel
+    if outcome.verdict is not Verdict.OK or outcome.vendor_id is None:
+        return outcome if outcome.verdict is not Verdict.OK else _SILENT
+    sent = parcel.claim.sent._replace(vendor_id=outcome.vendor_id)
+    return parcel._replace(
+        claim=parcel.claim._replace(sent=sent), row=parcel.row._replace(vendor_id=outcome.vendor_id)
+    )
