@@ -27,6 +27,10 @@ class NoTokenError(Exception):
     """The destination gives no token."""
 
 
+class NoSchemaError(Exception):
+    """The destination knows no fields."""
+
+
 def credentials(channel: Channel, at_s: int) -> Credentials:
     """A token of its own for this trial; empty where the adapter needs none.
 
@@ -51,10 +55,10 @@ def fields_of(destination: Destination) -> tuple[FieldSpec, ...]:
 def schema(channel: Channel, destination: Destination, *, at_s: int, dry_run: bool) -> SchemaReport:
     """Compare the mapping's fields with the destination's; create what lacks unless `dry_run`.
 
-    Raises  NoTokenError, TransportError, TypeError where the destination knows no fields
+    Raises  NoTokenError, TransportError, NoSchemaError
     """
     if not isinstance(channel.adapter, Schema):
-        raise TypeError(f"{destination.adapter} takes any field: there is nothing to prepare")
+        raise NoSchemaError(f"{destination.adapter} takes any field: there is nothing to prepare")
     return ensure_schema(
         channel.adapter,
         fields_of(destination),

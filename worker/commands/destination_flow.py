@@ -15,6 +15,7 @@ from worker.terminal import AsJson, DryRun, cell, examples, say, show, show_json
 if TYPE_CHECKING:
     from integrations.destinations import Destination
     from worker.bootstrap import Runtime
+    from worker.settings import Settings
 
 DAY_S: Final = 86_400
 _LOOK_S: Final = 0.5
@@ -48,11 +49,11 @@ def register(group: typer.Typer) -> None:
     )(replay)
 
 
-def find(active: Runtime, name: str, *, with_secrets: bool = True) -> Destination:
+def find(settings: Settings, name: str, *, with_secrets: bool = False) -> Destination:
     """A configured destination; raise RefusedError that names those there are."""
     from worker.destinations import configured  # noqa: PLC0415  nothing unused is loaded
 
-    found = configured(active.settings, with_secrets=with_secrets)
+    found = configured(settings, with_secrets=with_secrets)
     for one in found:
         if one.name == name:
             return one
@@ -63,7 +64,7 @@ def find(active: Runtime, name: str, *, with_secrets: bool = True) -> Destinatio
 def pause(name: Name, as_json: AsJson = False) -> None:
     """Send nothing until it is resumed; what changes meanwhile coalesces and waits."""
     with session() as active:
-        find(active, name, with_secrets=False)
+        find(active.settings, name)
         active.destination_store.pause(name)
     _tell({"destination": name, "paused": True}, f"{name} is paused", as_json=as_json)
 
@@ -71,7 +72,7 @@ def pause(name: Name, as_json: AsJson = False) -> None:
 def resume(name: Name, as_json: AsJson = False) -> None:
     """End a pause, a rest that was asked for, an open breaker, a 410; the alarm goes with it."""
     with session() as active:
-        find(active, name, with_secrets=False)
+        find(active.settings, name)
         resumed = active.destination_store.resume(name)
         active.bells.ring("deliver")
     words = f"{name} {'goes on' if resumed else 'was not paused'}"
@@ -93,7 +94,7 @@ def drain(
     Limits hold all the same; a paused destination is not drained.
     """
     with session() as active:
-        destination = find(active, name, with_secrets=False)
+        destination = find(active.settings, name)
         store = active.deliver_store
         rows = [row for row, _ in store.waiting([name])]
         if dry_run:
@@ -130,7 +131,7 @@ def resync(
     from worker.destinations import is_stream  # noqa: PLC0415  nothing unused is loaded
 
     with session() as active:
-        destination = find(active, name, with_secrets=False)
+        destination = find(active.settings, name)
         if is_stream(destination):
             raise RefusedError(f"{name} takes events, which have no state: see `replay`")
         chosen: Sequence[str] = customer_ids or _everybody(active)
@@ -164,7 +165,7 @@ def replay(
     from worker.store.letters import Filter  # noqa: PLC0415  nothing unused is loaded
 
     with session() as active:
-        destination = find(active, name, with_secrets=False)
+        destination = find(active.settings, name)
         now_ms = active.clock.now_ms()
         since_ms = None if since_days is None else now_ms - int(1000 * DAY_S * since_days)
         found = active.letters.find(Filter(name, frozenset(customer_ids or ()), code, since_ms))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from worker.commands import destination_flow
-from worker.failures import RefusedError
+from worker.failures import LaterError, RefusedError
 from worker.session import session
 from worker.terminal import (
     AsJson,
@@ -125,14 +125,18 @@ def try_out(
     as_json: AsJson = False,
 ) -> None:
     """Try a destination: options, token, fields; with --customer, one write. Exit 1 if it fails."""
-    from worker.delivery.channel import channel_of  # noqa: PLC0415  nothing unused is loaded
+    from worker.clock import SystemClock  # noqa: PLC0415  nothing unused is loaded
+    from worker.delivery.channel import channel_of  # noqa: PLC0415  same
+    from worker.settings import Settings  # noqa: PLC0415  same
     from worker.trial import steps  # noqa: PLC0415  same
 
-    with session() as active:
-        destination = destination_flow.find(active, name)
-        channel = channel_of(destination)
-        row = None if customer is None else _row(active, destination, customer)
-        done = list(steps(channel, destination, row, at_s=active.clock.now_s))
+    destination = destination_flow.find(Settings(), name, with_secrets=True)
+    channel = channel_of(destination)
+    row = None
+    if customer is not None:
+        with session() as active:
+            row = _row(active, destination, customer)
+    done = list(steps(channel, destination, row, at_s=SystemClock().now_s))
     if as_json:
         show_json([one._asdict() for one in done])
     else:
@@ -146,17 +150,20 @@ def schema(name: Name, dry_run: DryRun = False, as_json: AsJson = False) -> None
 
     With --dry-run it only tells; exit 1 while a field lacks or has another type.
     """
-    from worker import trial  # noqa: PLC0415  nothing unused is loaded
+    from integrations.outbound.errors import TransportError  # noqa: PLC0415  nothing unused
+    from worker import trial  # noqa: PLC0415  same
+    from worker.clock import SystemClock  # noqa: PLC0415  same
     from worker.delivery.channel import channel_of  # noqa: PLC0415  same
+    from worker.settings import Settings  # noqa: PLC0415  same
 
-    with session() as active:
-        destination = destination_flow.find(active, name)
-        try:
-            report = trial.schema(
-                channel_of(destination), destination, at_s=active.clock.now_s(), dry_run=dry_run
-            )
-        except (TypeError, trial.NoTokenError) as error:
-            raise RefusedError(str(error)) from None
+    destination = destination_flow.find(Settings(), name, with_secrets=True)
+    channel, at_s = channel_of(destination), SystemClock().now_s()
+    try:
+        report = trial.schema(channel, destination, at_s=at_s, dry_run=dry_run)
+    except (trial.NoSchemaError, trial.NoTokenError) as error:
+        raise RefusedError(str(error)) from None
+    except TransportError as error:
+        raise LaterError(f"{name} does not answer: {type(error).__name__}: {error}") from None
     found = [
         {"field": one.field.name, "type": one.field.type, "detail": one.detail,
          "can_create": one.can_create}
