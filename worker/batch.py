@@ -9,9 +9,12 @@ from typing import Final, NamedTuple
 import msgpack
 
 from integrations.facts import EventFact, Kind, Reading, Rejected, read_events
+from integrations.inbound.products import PRODUCT_UPDATED, product_in
+from integrations.rejection import RejectionError
 from worker.profile import codec, fold, memory
 from worker.profile.ledger import Profile, week_of
 from worker.profile.memory import Limits, Seen
+from worker.store.catalog import Stated
 from worker.store.envelope import Envelope, NewerEnvelopeError, open_week_of, pack, unpack
 from worker.store.ingesting import EVENT, Batch, Commit, Entry, Refused, Stored, Write
 from worker.store.keys import shard_of
@@ -49,11 +52,15 @@ def attempts(batch_size: int) -> tuple[int, ...]:
 
 
 class Read(NamedTuple):
-    """A batch after validation: the facts by customer, in stream order, and what was refused."""
+    """A batch after validation: the facts by customer, in stream order, and what was refused.
+
+    products  what events state of items: they belong to the catalog, and to no profile
+    """
 
     by_customer: dict[str, list[Told]]
     refused: list[Refused]
     echoes: int = 0
+    products: tuple[Stated, ...] = ()
 
 
 def read(batch: Batch, rules: Rules) -> Read:
@@ -65,6 +72,7 @@ def read(batch: Batch, rules: Rules) -> Read:
         refused.append(_refuse(entries[0], "poison", "its batch ended the process each time"))
         entries = entries[1:]
     echoes = 0
+    products: list[Stated] = []
     known = [entry for entry in entries if entry.kind == EVENT]
     facts = iter(read_events([e.event for e in known], [e.at_s for e in known], rules.reading))
     for entry in entries:
@@ -79,9 +87,16 @@ def read(batch: Batch, rules: Rules) -> Read:
             refused.append(_refuse(entry, "wrong_shard", f"the customer lives in shard {belongs}"))
         elif fact.kind == Kind.ECHO:
             echoes += 1
+        elif fact.signal == PRODUCT_UPDATED:
+            try:
+                product = product_in(entry.event, rules.reading)
+            except RejectionError as error:
+                refused.append(Refused(entry.id, *error.rejected, entry.event))
+            else:
+                products.append(Stated(product, fact.at_s, fact.id_hash.hex()))
         else:
             by_customer.setdefault(fact.customer_id, []).append(Told(fact, entry))
-    return Read(by_customer, refused, echoes)
+    return Read(by_customer, refused, echoes, tuple(products))
 
 
 def wants_cold(by_customer: Mapping[str, Sequence[Told]]) -> dict[str, bool]:
@@ -153,7 +168,7 @@ def build(batch: Batch, read_: Read, stored: Mapping[str, Stored], rules: Rules)
         cursor=last.id,
         seq=seq if changed else start.seq,
         covered=start.covered + len(batch.entries),
-        applied=start.applied + applied,
+        applied=start.applied + applied + len(read_.products),
         duplicates=start.duplicates + duplicates,
         quarantined=start.quarantined + len(refused),
         overflowed=start.overflowed + overflowed,

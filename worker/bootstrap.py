@@ -13,10 +13,12 @@ from integrations.facts import Reading
 from worker.batch import Rules
 from worker.clock import Clock, SystemClock
 from worker.destinations import configured, is_stream
+from worker.feedback import Holdout
 from worker.ingest import Ingest
 from worker.profile.memory import Limits
 from worker.refresh_rules import RefreshRules
 from worker.settings import Settings
+from worker.store.catalog import CatalogStore
 from worker.store.connection import connect
 from worker.store.delivering import DeliverStore
 from worker.store.destinations import Destinations
@@ -144,12 +146,19 @@ class Runtime:
         """The ingest stage."""
         store = IngestStore(self.client, self.keys, lease_ms=self._lease_ms)
         store.prepare()
-        return Ingest(store, self.rules, batch_size=self.settings.ingest_batch)
+        return Ingest(
+            store, self.rules, batch_size=self.settings.ingest_batch, catalog=self.catalog
+        )
 
     @cached_property
     def models(self) -> ModelStore:
         """Stored model versions."""
         return ModelStore(self.client, self.keys)
+
+    @cached_property
+    def catalog(self) -> CatalogStore:
+        """What is known of items."""
+        return CatalogStore(self.client, self.keys)
 
     @cached_property
     def population(self) -> Population:
@@ -175,12 +184,15 @@ class Runtime:
             min_customers=settings.min_customers_to_train,
             destinations=tuple(one.name for one in self.destinations if not is_stream(one)),
             streams=tuple(one.name for one in self.destinations if is_stream(one)),
+            holdout=Holdout(settings.holdout_share, settings.holdout_salt),
         )
 
     @cached_property
     def refresh(self) -> Refresh:
         """The refresh stage."""
-        from worker.live import LiveModels  # noqa: PLC0415  scipy: only where it is used
+        from worker.catalog import Stock  # noqa: PLC0415  scipy: only where it is used
+        from worker.list_rules import list_rules  # noqa: PLC0415  same
+        from worker.live import LiveModels  # noqa: PLC0415  same
         from worker.refresh import Refresh  # noqa: PLC0415  same
 
         return Refresh(
@@ -190,6 +202,7 @@ class Runtime:
             self.refresh_rules,
             self.clock,
             Nudges(self.client, self.keys),
+            Stock(self.catalog, list_rules(self.settings)),
         )
 
     def index(self) -> InteractionIndex:
@@ -264,6 +277,7 @@ class Runtime:
             self.clock,
             rules=self.refresh_rules,
             discount_rate_year=self.settings.discount_rate_year,
+            catalog=self.catalog,
         )
 
     def tick(self, order: Callable[..., None]) -> Tick:

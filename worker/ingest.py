@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from worker import batch as batches
 from worker.batch import Rules
+from worker.store.catalog import CatalogStore
 from worker.store.ingesting import Batch, Commit, IngestStore, Stored
 from worker.telemetry import logger
 
@@ -27,6 +28,7 @@ class Ingest:
 
     batch_size        entries of one commit, 1 to 1000
     shards_per_round  shards that one round works on together, to share its round trips
+    catalog           takes what `Product Updated` events state; None: nobody does
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class Ingest:
         *,
         batch_size: int = 250,
         shards_per_round: int = 16,
+        catalog: CatalogStore | None = None,
     ) -> None:
         self._store = store
         self._rules = rules
         self._batch_size = batch_size
         self._shards_per_round = shards_per_round
+        self._catalog = catalog
         self._next = 0
 
     def round(self, shards: Sequence[int] | None = None) -> Round:
@@ -69,6 +73,9 @@ class Ingest:
 
     def _apply(self, taken: list[Batch]) -> Round:
         reads = [batches.read(batch, self._rules) for batch in taken]
+        stated = [one for read in reads for one in read.products]
+        if stated and self._catalog is not None:
+            self._catalog.put(stated)  # before the commit: what is lost with it is stated again
         stored = self._load(taken, reads)
         commits: list[Commit] = []
         results = self._store.commit(self._build(taken, reads, stored, commits))

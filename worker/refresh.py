@@ -8,9 +8,11 @@ from typing import Final, NamedTuple
 
 from integrations.encoding import insight_payload, material
 from integrations.insight import CustomerInsight
+from worker.catalog import Stock
 from worker.clock import Clock
 from worker.index import InteractionIndex
 from worker.insights.previous import previous
+from worker.insights.shelf import Shelf
 from worker.insights.standing import encode
 from worker.insights.subject import Options, Previous, Subject
 from worker.insights.write import write
@@ -49,6 +51,7 @@ class Refresh:
         rules: RefreshRules,
         clock: Clock,
         nudges: Nudges,
+        stock: Stock | None = None,
     ) -> None:
         self._store = store
         self._nudges = nudges
@@ -57,7 +60,14 @@ class Refresh:
         self._rules = rules
         self._clock = clock
         self._calendar = Calendar(rules.time_zone)
-        self._options = Options(rules.currency, rules.similar_customers, rules.recommendations)
+        self._stock = stock
+        self._options = Options(
+            rules.currency,
+            rules.similar_customers,
+            rules.recommendations,
+            shelf=Shelf() if stock is None else stock.shelf,
+            holdout=rules.holdout,
+        )
         self._looked_for_due = self._followed = self._looked_for_nudges = float("-inf")
         self._nudged: list[Nudge] = []
         self._turn = 0
@@ -79,6 +89,8 @@ class Refresh:
             for subject, (mark, one) in zip(subjects, pairs, strict=True):
                 happened = mark.loud and mark.seq is not None
                 self._index.put(subject.view, one.seq, watch=happened)
+        if self._stock is not None:
+            self._stock.look(self._clock.monotonic())
         written = write(subjects, live, index, self._calendar, now_s, self._options)
         moves = self._moves(pairs, subjects, written, live)
         rows = [

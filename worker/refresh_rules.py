@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from worker.feedback import NO_HOLDOUT, Holdout
+
 
 class RefreshRules(NamedTuple):
     """What refresh depends on besides profiles and models.
@@ -12,6 +14,7 @@ class RefreshRules(NamedTuple):
     interval_s    a customer without events is refreshed after so long
     destinations  who gets what changed
     streams       who gets transitions, each as an event
+    holdout       who gets no recommendations
     """
 
     batch_size: int
@@ -23,3 +26,4 @@ class RefreshRules(NamedTuple):
     min_customers: int
     destinations: tuple[str, ...]
     streams: tuple[str, ...] = ()
+    holdout: Holdout = NO_HOLDOUT

@@ -11,9 +11,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from models.artifact import Arrays, Meta
+from worker.catalog import attributes
 from worker.clock import Clock
 from worker.live import Live, LiveModels
 from worker.refresh_rules import RefreshRules
+from worker.store.catalog import CatalogStore
 from worker.store.models import KINDS, BusyTrainingError, ModelStore
 from worker.store.population import Population
 from worker.store.signals import Locks
@@ -57,12 +59,14 @@ class Retrain:
         *,
         rules: RefreshRules,
         discount_rate_year: float,
+        catalog: CatalogStore | None = None,
     ) -> None:
         self._population = population
         self._models = models
         self._locks = locks
         self._clock = clock
         self._rules = rules
+        self._catalog = catalog
         self._discount_rate_year = discount_rate_year
 
     def run(
@@ -91,6 +95,8 @@ class Retrain:
                 tell,
                 discount_rate_year=self._discount_rate_year,
             )
+            if self._catalog is not None:
+                data = data._replace(catalog=attributes(self._catalog.products()))
             fitted = []
             for kind in kinds:
                 start = self._clock.monotonic()

@@ -6,6 +6,7 @@ else ./crm-reflex.toml), default. `python -m worker.settings` prints the table o
 
 import ssl
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ from pydantic_settings import (
 )
 
 from integrations.facts import DEFAULT_TRAITS
-from worker.settings_rules import Currency, Level, Names, ServerUrl, SigningSecret, TimeZone
+from worker.settings_rules import Currency, Level, Names, ServerUrl, SigningSecret, Texts, TimeZone
 from worker.settings_sources import (
     ENV_FILE,
     PREFIX,
@@ -145,6 +146,35 @@ class Settings(BaseSettings):
     recommendations: int = Field(
         10, ge=1, le=100, description="Items in each list of recommendations."
     )
+    service_items: Texts = Field(
+        (), description="Items that are no products (postage, fees, discounts), comma-separated."
+    )
+    exclude_items: Texts = Field((), description="Items that are never recommended.")
+    allow_categories: Texts = Field(
+        (), description="Only items of these categories, and below, are recommended; none = all."
+    )
+    deny_categories: Texts = Field(
+        (), description="Items of these categories, and below, are never recommended."
+    )
+    least_price: Decimal | None = Field(
+        None, ge=0, description="Least price of a recommended item, in the reporting currency."
+    )
+    most_price: Decimal | None = Field(
+        None, ge=0, description="Highest price of a recommended item."
+    )
+    least_margin: float | None = Field(
+        None, lt=1, description="Least (price - cost) / price of a recommended item."
+    )
+    item_share: float = Field(
+        1.0, gt=0, le=1, description="Share of the customers that one item may be recommended to."
+    )
+    most_per_category: int = Field(
+        0, ge=0, description="Most items of one category in a list; 0 = no bound."
+    )
+    holdout_share: float = Field(
+        0.05, ge=0, lt=1, description="Share of customers that get no recommendations, to compare."
+    )
+    holdout_salt: str = Field("holdout", description="Another salt holds out other customers.")
     discount_rate_year: float = Field(
         0.10, ge=0, lt=1, description="Yearly discount rate of the customer lifetime value."
     )

@@ -76,6 +76,13 @@ def check_names(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(value)))
 
 
+def check_texts(value: tuple[str, ...]) -> tuple[str, ...]:
+    """The texts, sorted, each once; ValueError when one could be neither item nor category."""
+    if not all(0 < len(text) <= 256 and text.isprintable() for text in value):
+        raise ValueError("should be printable texts of up to 256 characters with commas between")
+    return tuple(sorted(set(value)))
+
+
 def upper(value: object) -> object:
     """Text in capitals; anything else as it is."""
     return value.upper() if isinstance(value, str) else value
@@ -86,6 +93,9 @@ TimeZone = Annotated[str, AfterValidator(check_time_zone)]
 SigningSecret = Annotated[SecretStr, AfterValidator(check_signing_secret)]
 Names = Annotated[
     tuple[str, ...], NoDecode, BeforeValidator(split_names), AfterValidator(check_names)
+]
+Texts = Annotated[
+    tuple[str, ...], NoDecode, BeforeValidator(split_names), AfterValidator(check_texts)
 ]
 Currency = Annotated[str, BeforeValidator(upper), Field(pattern=r"^[A-Z]{3}$")]
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)]

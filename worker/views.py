@@ -34,6 +34,10 @@ SIGNAL_WEIGHTS: Final[Mapping[str, float]] = {
 }
 
 
+#: What the signals of one item and week weigh at most: less than a purchase, however many.
+MOST_OF_A_WEEK: Final = 0.9
+
+
 class View(NamedTuple):
     """A customer as the models and the rules see one.
 
@@ -125,7 +129,7 @@ def interactions(one: View, calendar: Calendar) -> list[tuple[str, int, float]]:
     for week, code, item, times in one.signals:
         weight = SIGNAL_WEIGHTS.get(code)
         if weight is not None and item:
-            found.append((item, 7 * week, weight * times))
+            found.append((item, 7 * week, min(weight * times, MOST_OF_A_WEEK)))
     return found
 
 

@@ -1,44 +1,73 @@
-"""What recommendations of one shop are made with: idf, popularity and the weights of the blend."""
+"""What recommendations of one shop are made with; it holds no customer."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.artifact import Arrays, Meta, integer, matrix, number, texts
 from models.checks import ShapeError, require
-from models.recommend.interactions import (
-    Interactions,
-    interaction_matrix,
-    inverse_document_frequency,
-)
-from models.recommend.popularity import item_popularity
+from models.recommend.content import NO_CONTENT, Content
+from models.recommend.hybrid import FEATURES, Shop
+from models.recommend.links import Links, links_from_arrays, links_to_arrays, no_links
+from models.recommend.popularity import Trends
+from models.recommend.repeats import RepeatHabits
 
 Floats: TypeAlias = NDArray[np.float64]
 
-HALF_LIFE_DAYS = 90.0
+HALF_LIFE_DAYS = 60.0
 K_NEIGHBORS = 100
+#: Weights before a shop has taught its own: on the scores, then on their square roots.
+_BASIC: Final = {
+    "own_weight": (1.0, 0.5),
+    "own_fast": (0.5, 0.5),
+    "own_count": (0.5, 0.5),
+    "own_recency": (0.5, 0.0),
+    "own_repeat_share": (0.5, 0.0),
+    "own_looked": (1.0, 0.5),
+    "similar": (1.0, 1.0),
+    "together": (0.5, 0.5),
+    "together_recent": (0.5, 0.5),
+    "popular_week": (0.5, 0.5),
+    "popular_fortnight": (0.5, 0.5),
+    "popular_first": (0.5, 0.5),
+    "content": (0.5, 0.5),
+}
 
 
-class Blend(NamedTuple):
-    """Weights >= 0 of the members of one list."""
+def basic_weights() -> Floats:
+    """Weights that a shop starts from, (2 f,).
 
-    own: float
-    neighbors: float
-    popularity: float
+    >>> int((basic_weights() < 0).sum())
+    0
+    """
+    pairs = np.array([_BASIC.get(name, (0.0, 0.0)) for name, _ in FEATURES])
+    return np.concatenate((pairs[:, 0], pairs[:, 1]))
 
 
 class Weights(NamedTuple):
-    """The blends of the two lists."""
+    """Weights of the lists, each (2 f,): see `hybrid.expanded`.
 
-    buy_again: Blend = Blend(own=1.0, neighbors=0.2, popularity=0.1)
-    new_for_you: Blend = Blend(own=0.0, neighbors=1.0, popularity=0.7)
+    everything   one list of what was bought before and what was not
+    buy_again    of what was bought before
+    new_for_you  of what never was
+    """
+
+    everything: Floats
+    buy_again: Floats
+    new_for_you: Floats
 
 
-@dataclass(frozen=True)
+LISTS: Final = Weights._fields
+
+
+def _basic() -> Weights:
+    return Weights(basic_weights(), basic_weights(), basic_weights())
+
+
+@dataclass(frozen=True, eq=False)
 class Recommender:
     """What recommendations of one shop need; it holds no customer.
 
@@ -46,100 +75,94 @@ class Recommender:
     t0_day          the day at which an event weighs its own weight
     items           m distinct item ids: column j of the arrays is items[j]
     idf             (m,) > 0, for `NeighborIndex.build`
-    popularity      (m,) >= 0
-    weights         of the members of each list
+    trends          what sells, (m,) each
+    habits          how items are bought again, (m,) each
+    companions      item -> items that the same customers hold
+    weights         of the lists
     k_neighbors     similar customers to ask, >= 1
+    favorites       segment id -> (columns, scores) of what its customers buy most
     """
 
     half_life_days: float
     t0_day: int
     items: tuple[str, ...]
     idf: Floats
-    popularity: Floats
-    weights: Weights = field(default_factory=Weights)
+    trends: Trends
+    habits: RepeatHabits
+    companions: Links
+    weights: Weights = field(default_factory=_basic)
     k_neighbors: int = K_NEIGHBORS
+    favorites: dict[int, tuple[NDArray[np.int64], Floats]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise ShapeError or DomainError unless the parts fit together."""
-        if self.idf.shape != (len(self.items),) or self.popularity.shape != self.idf.shape:
-            sizes = f"idf is {self.idf.shape}, popularity {self.popularity.shape}"
-            raise ShapeError(f"{len(self.items)} items, {sizes}")
+        m = len(self.items)
+        parts = (self.idf, *self.trends, self.habits.repeat_share, self.habits.gap_days)
+        if any(part.shape != (m,) for part in parts) or len(self.companions.starts) != m + 1:
+            raise ShapeError(f"{m} items, arrays are {[part.shape for part in parts]}")
         require(0 < self.half_life_days < np.inf, "0 < half_life_days < infinity")
-        require(len(set(self.items)) == len(self.items), "item ids are distinct")
+        require(len(set(self.items)) == m, "item ids are distinct")
         require(np.isfinite(self.idf) & (self.idf > 0), "idf is finite and > 0")
-        require(np.isfinite(self.popularity) & (self.popularity >= 0), "0 <= popularity < infinity")
-        blends = np.array(self.weights)
-        require((np.isfinite(blends) & (blends >= 0)).all(axis=1), "blend weights are >= 0")
-        require(blends.sum(axis=1) > 0, "a blend has a weight > 0")
+        for trend in self.trends:
+            require(np.isfinite(trend) & (trend >= 0), "0 <= trend < infinity")
+        require(self.habits.gap_days > 0, "gap_days > 0")
+        if any(part.shape != (2 * len(FEATURES),) for part in self.weights):
+            raise ShapeError(f"weights {[part.shape for part in self.weights]}")
+        require(np.isfinite(np.array(self.weights)).all(axis=1), "weights are finite")
         require(self.k_neighbors >= 1, "k_neighbors >= 1")
 
-    @cached_property
-    def by_popularity(self) -> NDArray[np.int64]:
-        """Columns of the items with popularity > 0, most popular first, ties by item id."""
-        ids = np.array(self.items, dtype=np.str_) if self.items else np.zeros(0, dtype=np.str_)
-        order = np.lexsort((ids, -self.popularity))
-        return order[self.popularity[order] > 0]
+    def shop(self, content: Content = NO_CONTENT) -> Shop:
+        """What `Collector` collects from."""
+        return Shop(self.trends, self.habits, self.companions, content)
 
     @cached_property
-    def popularity_or_zero(self) -> Floats:
-        """(m + 1,) popularity, and a zero for every item beyond m."""
-        return np.append(self.popularity, 0.0)
+    def column(self) -> dict[str, int]:
+        """Column of each item id."""
+        return {item: column for column, item in enumerate(self.items)}
 
 
-def fit_recommender(
-    interactions: Interactions,
-    items: Sequence[str],
-    customers: int,
-    *,
-    as_of_day: int,
-    half_life_days: float = HALF_LIFE_DAYS,
-    weights: Weights | None = None,
+def empty_recommender(
+    items: tuple[str, ...], *, half_life_days: float = HALF_LIFE_DAYS
 ) -> Recommender:
-    """Fit idf and popularity on all interactions up to `as_of_day`, which becomes t0.
-
-    interactions  e events; columns index `items`, customers count from 0
-    items         m distinct ids
-    customers     number of customers, also those without an event
-    Raises        ShapeError, DomainError
-
-    >>> zero, one = np.zeros(2, dtype=np.int64), np.ones(2, dtype=np.int64)
-    >>> events = Interactions(np.arange(2), zero, np.array([70, 100]), 1.0 * one)
-    >>> shop = fit_recommender(events, ["tea", "cup"], 2, as_of_day=100)
-    >>> shop.popularity, shop.idf.round(3)
-    (array([1.5, 0. ]), array([1.   , 2.099]))
-    """
-    known = interactions.day <= as_of_day
-    past = Interactions(
-        interactions.customer[known],
-        interactions.item[known],
-        interactions.day[known],
-        interactions.weight[known],
-    )
-    rows = interaction_matrix(
-        past, customers, len(items), t0_day=as_of_day, half_life_days=half_life_days
-    )
+    """A recommender of a shop where nothing was bought yet."""
+    m = len(items)
+    zero = np.zeros(m)
     return Recommender(
-        half_life_days=half_life_days,
-        t0_day=as_of_day,
-        items=tuple(items),
-        idf=inverse_document_frequency(rows),
-        popularity=item_popularity(past, len(items), as_of_day=as_of_day),
-        weights=weights or Weights(),
+        half_life_days,
+        0,
+        items,
+        np.ones(m),
+        Trends(zero, zero, zero, zero),
+        RepeatHabits(np.full(m, 0.5), np.full(m, 30.0), 0.5, 30.0),
+        no_links(m),
     )
 
 
 def to_state(recommender: Recommender) -> tuple[Arrays, Meta]:
     """Return arrays and JSON from which `from_state` builds an equal recommender."""
+    habits, favorites = recommender.habits, recommender.favorites
+    ids = sorted(favorites)
+    columns = [favorites[one][0] for one in ids]
     arrays: Arrays = {
         "idf": recommender.idf,
-        "popularity": recommender.popularity,
+        "trends": np.array(recommender.trends),
+        "repeat_share": habits.repeat_share,
+        "gap_days": habits.gap_days,
         "weights": np.array(recommender.weights, dtype=np.float64),
+        **links_to_arrays(recommender.companions, "companion"),
     }
+    if ids:
+        arrays["favorite_columns"] = np.concatenate(columns).astype(np.float64)
+        arrays["favorite_scores"] = np.concatenate([favorites[one][1] for one in ids])
     meta: Meta = {
         "half_life_days": recommender.half_life_days,
         "t0_day": recommender.t0_day,
         "items": list(recommender.items),
         "k_neighbors": recommender.k_neighbors,
+        "shop_repeat": habits.shop_repeat,
+        "shop_gap": habits.shop_gap,
+        "features": [name for name, _ in FEATURES],
+        "favorites": [f"{one}:{len(part)}" for one, part in zip(ids, columns, strict=True)],
     }
     return arrays, meta
 
@@ -147,13 +170,42 @@ def to_state(recommender: Recommender) -> tuple[Arrays, Meta]:
 def from_state(arrays: Arrays, meta: Meta) -> Recommender:
     """Return the recommender that `to_state` described; raise ShapeError or DomainError."""
     items = texts(meta, "items")
-    again, fresh = matrix(arrays, "weights", (2, len(Blend._fields))).tolist()
+    m = len(items)
+    if texts(meta, "features") != tuple(name for name, _ in FEATURES):
+        raise ShapeError("weights are of other features: train anew")
     return Recommender(
         half_life_days=number(meta, "half_life_days"),
         t0_day=integer(meta, "t0_day"),
         items=items,
-        idf=matrix(arrays, "idf", (len(items),)),
-        popularity=matrix(arrays, "popularity", (len(items),)),
-        weights=Weights(Blend(*again), Blend(*fresh)),
+        idf=matrix(arrays, "idf", (m,)),
+        trends=Trends(*matrix(arrays, "trends", (len(Trends._fields), m))),
+        habits=RepeatHabits(
+            matrix(arrays, "repeat_share", (m,)),
+            matrix(arrays, "gap_days", (m,)),
+            number(meta, "shop_repeat"),
+            number(meta, "shop_gap"),
+        ),
+        companions=links_from_arrays(arrays, "companion", m),
+        weights=Weights(*matrix(arrays, "weights", (len(LISTS), 2 * len(FEATURES)))),
         k_neighbors=integer(meta, "k_neighbors"),
+        favorites=_favorites(arrays, texts(meta, "favorites"), m),
     )
+
+
+def _favorites(
+    arrays: Arrays, sizes: tuple[str, ...], items: int
+) -> dict[int, tuple[NDArray[np.int64], Floats]]:
+    found: dict[int, tuple[NDArray[np.int64], Floats]] = {}
+    if not sizes:
+        return found
+    at, pairs = 0, [size.partition(":") for size in sizes]
+    require(all(one.isdecimal() and count.isdecimal() for one, _, count in pairs), "favorites: n:n")
+    counts = [(int(one), int(count)) for one, _, count in pairs]
+    total = sum(count for _, count in counts)
+    columns = matrix(arrays, "favorite_columns", (total,)).astype(np.int64)
+    scores = matrix(arrays, "favorite_scores", (total,))
+    require((columns >= 0) & (columns < items), f"0 <= favorite_columns < {items}")
+    for one, count in counts:
+        found[one] = columns[at : at + count], scores[at : at + count]
+        at += count
+    return found

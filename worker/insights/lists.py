@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from integrations.insight import Recommendation, SimilarCustomer
+from models.recommend.interactions import ItemTable
 from models.recommend.neighbors import NeighborIndex
-from models.recommend.recommender import OwnItems, recommend
+from models.recommend.recommender import (
+    Asked,
+    Liked,
+    OwnItems,
+    Recommendations,
+    Recommender,
+    recommend,
+)
+from models.recommend.repeats import own_items
+from worker.feedback import in_holdout, recommendation_id, resting
 from worker.insights.figures import NO_MODEL
+from worker.insights.shelf import Shelf
 from worker.insights.subject import Options
 from worker.live import Live
-from worker.views import Calendar, View, purchases
+from worker.views import Calendar, View, interactions
+
+_HELD_OUT = "the customer is in the holdout group, which gets no pushed recommendations"
 
 
 def add_lists(
@@ -32,39 +44,85 @@ def add_lists(
         for part in parts:
             part["abstained"]["recommendations"] = NO_MODEL
         return
+    shelf = options.shelf or Shelf()
     asked = max(options.similar_customers, recommender.k_neighbors)
-    customers = [view.customer_id for view in views]
-    nearest, rows, ids = index.similar(customers, asked), index.rows(customers), index.items.ids
-    for i, (part, view, near) in enumerate(zip(parts, views, nearest, strict=True)):
-        lists = recommend(
-            recommender,
-            ids,
-            _own(rows, i, ids, purchases(view, calendar)),
-            index.rows([customer for customer, _ in near]),
-            np.array([score for _, score in near]),
-            today,
-            count=options.recommendations,
-        )
+    nearest = index.similar([view.customer_id for view in views], asked)
+    version = live.version("recommendations") or 0
+    for part, view, near in zip(parts, views, nearest, strict=True):
         part["similar_customers"] = tuple(
             SimilarCustomer(customer_id=customer, score=round(score, 4))
             for customer, score in near[: options.similar_customers]
         )
-        for name in ("buy_again", "new_for_you"):
+        if in_holdout(view.customer_id, options.holdout):
+            part["abstained"]["recommendations"] = _HELD_OUT
+            continue
+        segment = part.get("segment")
+        lists = lists_of(
+            view, near, recommender, index, shelf, calendar, today,
+            count=options.recommendations, segment=segment and (segment.id, segment.name),
+        )  # fmt: skip
+        for name, found in zip(Recommendations._fields, lists, strict=True):
             part[name] = tuple(
-                Recommendation(item_id=item, score=round(score, 4), reason=reason)
-                for item, score, reason in getattr(lists, name)
+                Recommendation(
+                    item_id=one.item_id,
+                    score=round(one.score, 4),
+                    reason=one.reason,
+                    members=dict(one.parts),
+                    rec_id=recommendation_id(view.customer_id, name, one.item_id, version),
+                )
+                for one in found
             )
 
 
-def _own(
-    rows: csr_array, i: int, ids: Sequence[str], bought: Mapping[str, Sequence[int]]
-) -> OwnItems:
-    span = slice(rows.indptr[i], rows.indptr[i + 1])
-    columns, weights = rows.indices[span].astype(np.int64), rows.data[span]
-    days = [bought.get(ids[column], ()) for column in columns.tolist()]
-    return OwnItems(
-        columns,
-        weights,
-        np.array([len(found) for found in days], dtype=np.int64),
-        np.array([found[-1] if found else 0 for found in days], dtype=np.int64),
+def lists_of(
+    view: View,
+    near: Sequence[tuple[str, float]],
+    recommender: Recommender,
+    index: NeighborIndex,
+    shelf: Shelf,
+    calendar: Calendar,
+    today: int,
+    *,
+    count: int,
+    segment: tuple[int, str] | None = None,
+) -> Recommendations:
+    """The lists of one customer.
+
+    near     similar customers as the index gave them
+    segment  id and name, for who is not like anybody yet
+    """
+    collector = shelf.collector(recommender, index.items)
+    own = own_of(view, index.items, recommender.half_life_days, calendar)
+    liked, stand_in = Liked(*index.liked(near)), None
+    if not len(liked.columns) and segment is not None and segment[0] in recommender.favorites:
+        columns, scores = recommender.favorites[segment[0]]
+        liked, stand_in = Liked(columns, scores, np.ones(len(columns), dtype=np.int64)), segment[1]
+    hidden = [index.items.column(item) for item in resting(view.signals, today)]
+    return recommend(
+        recommender,
+        collector,
+        index.items.ids,
+        Asked(
+            view.customer_id,
+            own,
+            liked,
+            today,
+            np.array([column for column in hidden if column is not None], dtype=np.int64),
+            stand_in,
+        ),
+        count=count,
+        categories=shelf.categories(),
+        rules=shelf.rules,
+    )
+
+
+def own_of(view: View, items: ItemTable, half_life_days: float, calendar: Calendar) -> OwnItems:
+    """The customer's items, by column of the index."""
+    found = interactions(view, calendar)
+    columns = items.add_all([item for item, _, _ in found])
+    return own_items(
+        np.array(columns, dtype=np.int64),
+        np.array([day for _, day, _ in found], dtype=np.int64),
+        np.array([weight for _, _, weight in found], dtype=np.float64),
+        half_life_days=half_life_days,
     )

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from worker.insights.standing import NOWHERE, Opening, Place, opening
 from worker.feedback import NO_HOLDOUT, Holdout
 from worker.insights.shelf import Shelf
+from worker.insights.standing import NOWHERE, Opening, Place, opening
 from worker.views import View
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})

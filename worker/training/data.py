@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from models.history import Histories
+from models.recommend.filters import Attributes
 from worker.live import Live
 from worker.profile.codec import CodecError
 from worker.refresh_rules import RefreshRules
@@ -22,6 +24,9 @@ log = logger(__name__)
 Progress = Callable[[str, float], None]
 
 
+_NO_CATALOG: Final[Mapping[str, Attributes]] = MappingProxyType({})
+
+
 class TrainingData(NamedTuple):
     """What was known at one instant.
 
@@ -30,6 +35,7 @@ class TrainingData(NamedTuple):
     views     all customers
     past      their purchase days, in the same order
     live      the models that speak now
+    catalog   what is known of items
     """
 
     at_s: int
@@ -40,6 +46,7 @@ class TrainingData(NamedTuple):
     rules: RefreshRules
     discount_rate_year: float
     live: Live
+    catalog: Mapping[str, Attributes] = _NO_CATALOG
 
     @property
     def buyers(self) -> int:

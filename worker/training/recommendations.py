@@ -1,17 +1,59 @@
-"""Fit the recommendations."""
+"""Fit the recommendations, and what each segment buys most."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
 from models.artifact import Arrays, Meta
-from models.recommend import recommender
-from models.recommend.interactions import ItemTable
+from models.recommend.content import NO_CONTENT, fit_content
+from models.recommend.fitting import fit_recommender
+from models.recommend.interactions import Interactions, ItemTable, decay
+from models.recommend.model import Recommender, to_state
+from models.segments.model import nearest_ids
 from worker.index import triplets
+from worker.insights.shelf import text_of
 from worker.training.data import TrainingData
+
+Favorites: TypeAlias = dict[int, tuple[NDArray[np.int64], NDArray[np.float64]]]
+
+MOST_FAVORITES: Final = 50
 
 
 def fit(data: TrainingData) -> tuple[Arrays, Meta]:
     """The state of a new version."""
     items = ItemTable()
     found = triplets(data.views, items, data.calendar)
-    fitted = recommender.fit_recommender(found, items.ids, len(data.views), as_of_day=data.today)
-    return recommender.to_state(fitted)
+    texts = [text_of(data.catalog.get(item)) for item in items.ids]
+    fitted = fit_recommender(
+        found,
+        items.ids,
+        len(data.views),
+        as_of_day=data.today,
+        content=fit_content(texts) if any(texts) else NO_CONTENT,
+        rng=np.random.default_rng(data.at_s),
+    )
+    return to_state(replace(fitted, favorites=_favorites(data, found, fitted)))
+
+
+def _favorites(data: TrainingData, found: Interactions, fitted: Recommender) -> Favorites:
+    """What the customers of each segment buy most these days."""
+    model = data.live.segments
+    if model is None:
+        return {}
+    segment = nearest_ids(model, model.matrix(data.past, data.today))
+    weight = found.weight * decay(found.day, data.today, fitted.half_life_days)
+    favorites: Favorites = {}
+    for one in np.unique(segment).tolist():
+        inside = segment[found.customer] == one
+        score = np.bincount(
+            found.item[inside], weights=weight[inside], minlength=len(fitted.items)
+        ).astype(np.float64)
+        best = np.argsort(-score, kind="stable")[:MOST_FAVORITES]
+        best = best[score[best] > 0].astype(np.int64)
+        if len(best):
+            favorites[one] = best, score[best]
+    return favorites

@@ -6,12 +6,14 @@ from importlib.resources import files
 
 import pytest
 
+from integrations.inbound.products import Product
 from tests.builders import T0, WEEK_S, Installation, order, viewed
 from tests.contract.crm import running
 from worker.bootstrap import Runtime
 from worker.route import route
 from worker.settings import Settings
 from worker.store import scripts
+from worker.store.catalog import Stated
 from worker.store.delivering import Row
 from worker.store.door import Arrival
 from worker.store.nudges import Nudges
@@ -84,6 +86,13 @@ def received(crm):
     return {row["customer_id"]: row for row in rows}
 
 
+def states_a_product(catalog):
+    tea = Stated(Product("tea", "Green tea", price_minor=350), T0)
+    assert catalog.put([tea, tea._replace(at_s=T0 - 1)]) == 1
+    assert list(catalog.products()) == [tea.product]
+    assert catalog.version() == 1
+
+
 def test_events_go_all_the_way_on_three_nodes_and_every_script_runs(
     runtime, crm, used, redis_client
 ):
@@ -136,6 +145,7 @@ def test_events_go_all_the_way_on_three_nodes_and_every_script_runs(
     work(runtime)
     assert nudges.waiting(10) == []
 
+    states_a_product(runtime.catalog)
     assert runtime.locks.take("slot", "me", 10_000)
     assert runtime.locks.renew("slot", "me", 10_000)
     assert runtime.locks.release("slot", "me")

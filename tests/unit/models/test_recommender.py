@@ -1,123 +1,260 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
 
 from models.checks import DomainError, ShapeError
+from models.recommend.content import fit_content
+from models.recommend.filters import Attributes, Rules, allowed_items, within_share
+from models.recommend.fitting import fit_recommender
+from models.recommend.hybrid import FEATURES, MEMBERS, Collector, expanded
 from models.recommend.interactions import Interactions
+from models.recommend.links import Links
+from models.recommend.model import Weights
+from models.recommend.popularity import Trends
 from models.recommend.recommender import (
-    Blend,
-    OwnItems,
+    Asked,
+    Liked,
     Recommender,
-    Weights,
-    fit_recommender,
+    empty_recommender,
+    own_items,
     recommend,
 )
 
 ITEMS = ("tea", "cup", "pot", "jam", "honey")
-SHOP = Recommender(90.0, 0, ITEMS, np.ones(5), np.array([5.0, 4.0, 3.0, 2.0, 0.0]))
-NOBODY = csr_array((0, 5), dtype=np.float64)
-NOTHING = OwnItems(np.zeros(0, int), np.zeros(0), np.zeros(0, int), np.zeros(0, int))
+SOLD = np.array([5.0, 4.0, 3.0, 2.0, 0.0])
+SHOP = replace(empty_recommender(ITEMS), trends=Trends(SOLD, np.log1p(SOLD), SOLD, SOLD))
+NOBODY = Liked(np.zeros(0, int), np.zeros(0), np.zeros(0, int))
+NOTHING_HIDDEN = np.zeros(0, int)
+TODAY = 100
 
 
-def own(**items):
-    """Own items by name: (weight, purchase days, last day)."""
-    weight, days, last = np.array(list(items.values()), dtype=float).T
-    columns = np.array([ITEMS.index(name) for name in items])
-    return OwnItems(columns, weight, days.astype(int), last.astype(int))
+def own(shop: Recommender = SHOP, /, **items):
+    """Own items by name: days of purchase, or -day where the customer only looked."""
+    columns = [ITEMS.index(name) for name, days in items.items() for _ in days]
+    days = np.array([day for days in items.values() for day in days], dtype=int)
+    weights = np.where(days < 0, 0.1, 1.0)
+    return own_items(
+        np.array(columns, dtype=int), abs(days), weights, half_life_days=shop.half_life_days
+    )
+
+
+def asked(mine=None, liked=NOBODY, *, today=TODAY, hidden=NOTHING_HIDDEN, **more):
+    return Asked("c-1", own() if mine is None else mine, liked, today, hidden, **more)
+
+
+def lists(one, shop=SHOP, *, allowed=None, content=None, names=ITEMS, **options):
+    shelf = shop.shop() if content is None else shop.shop(content)
+    return recommend(shop, Collector(shelf, len(names), allowed), names, one, **options)
 
 
 def ids(suggestions):
     return [suggestion.item_id for suggestion in suggestions]
 
 
-def test_a_cold_start_is_what_is_popular():
-    found = recommend(SHOP, ITEMS, NOTHING, NOBODY, np.zeros(0), 100)
+def only(member, weight=1.0):
+    """Weights of a blend that listens to one feature alone."""
+    weights = np.zeros(2 * len(FEATURES))
+    weights[[name for name, _ in FEATURES].index(member)] = weight
+    return replace(SHOP, weights=Weights(weights, weights, weights))
+
+
+def test_without_any_event_the_popular_is_recommended():
+    found = lists(asked())
     assert found.buy_again == []
     assert ids(found.new_for_you) == ["tea", "cup", "pot", "jam"]
-    assert found.new_for_you[0].score == round(0.7 / 1.7, 6)
-    assert {suggestion.reason for suggestion in found.new_for_you} == {"popular this month"}
+    assert found.new_for_you[0].score == 1.0
+    assert {one.reason for one in found.new_for_you} == {"popular this month"}
+
+
+def test_without_any_event_the_segment_stands_in_for_similar_customers():
+    favorites = Liked(np.array([4]), np.array([9.0]), np.array([1]))
+    first = lists(asked(liked=favorites, segment="Champions")).new_for_you[0]
+    assert (first.item_id, first.reason) == ("honey", "popular among Champions")
 
 
 def test_bought_items_are_only_in_buy_again_and_looked_at_items_only_in_new_for_you():
-    mine = own(jam=(2.0, 3, 95), tea=(1.0, 1, 100), cup=(5.0, 0, 0))
-    found = recommend(SHOP, ITEMS, mine, NOBODY, np.zeros(0), 100)
-    assert [(s.item_id, s.reason) for s in found.buy_again] == [
-        ("jam", "you bought it 3 times, last 5 days ago"),
-        ("tea", "you bought it today"),
+    found = lists(asked(own(jam=[10, 50, 80], tea=[60], cup=[-95])))
+    assert {one.item_id: one.reason for one in found.buy_again} == {
+        "jam": "you buy it every 35 days",
+        "tea": "you bought it 40 days ago",
+    }
+    assert found.new_for_you[0].item_id == "cup"
+    assert found.new_for_you[0].reason == "you looked at it"
+    assert not set(ids(found.new_for_you)) & {"jam", "tea"}
+
+
+def test_what_was_just_bought_is_not_to_be_bought_again_before_its_time():
+    mine = own(jam=[10, 40, 70, 99], tea=[20, 60])
+    assert ids(lists(asked(mine)).buy_again) == ["tea"]
+    assert set(ids(lists(asked(mine, today=112)).buy_again)) == {"tea", "jam"}
+
+
+def test_similar_customers_speak_in_proportion_to_their_score():
+    liked = Liked(np.array([4, 2]), np.array([0.9, 0.3]), np.array([14, 1]))
+    honey, pot = lists(asked(own(tea=[1, 2, 3, 4]), liked), only("similar")).new_for_you[:2]
+    assert honey.parts == (("similar", 1.0),)
+    assert pot.parts == (("similar", pytest.approx(0.3333)),)
+    assert honey.reason == "bought by 14 customers like you"
+    assert pot.reason == "bought by 1 customer like you"
+    assert pot.score == pytest.approx(np.exp(-2 / 3))
+
+
+def test_items_that_go_together_speak_by_the_sum_of_their_cosines():
+    shop = only("together")
+    links = Links(
+        np.array([0, 1, 3, 3, 3, 3]), np.array([3, 3, 4], np.int32), np.array([0.5, 0.25, 0.3])
+    )
+    found = lists(asked(own(tea=[1, 2], cup=[1, 2])), replace(shop, companions=links)).new_for_you
+    assert found[0].item_id == "jam"
+    assert found[0].reason == "goes well with what you bought"
+    assert dict(found[1].parts)["together"] == pytest.approx(0.3 / 0.75, abs=1e-4)
+
+
+def test_content_finds_an_item_that_nobody_has_bought():
+    texts = ["green tea box", "blue cup", "red pot", "blue jam", "green tea tin"]
+    found = lists(asked(own(tea=[50])), only("content"), content=fit_content(texts))
+    assert found.new_for_you[0].item_id == "honey"
+    assert found.new_for_you[0].reason == "like what you bought"
+
+
+def test_after_few_events_only_content_and_popularity_speak():
+    liked = Liked(np.array([3]), np.array([1.0]), np.array([5]))
+    content = fit_content(["green tea", "cup", "pot", "jam", "green honey"])
+    few = lists(asked(own(tea=[1]), liked), content=content).new_for_you
+    many = lists(asked(own(tea=[1, 2, 3, 4]), liked), content=content).new_for_you
+    assert all("similar" not in dict(one.parts) for one in few)
+    assert any("similar" in dict(one.parts) for one in many)
+
+
+def test_the_parts_of_an_item_add_up_to_its_place():
+    liked = Liked(np.array([4, 2]), np.array([0.9, 0.3]), np.array([14, 1]))
+    found = lists(asked(own(tea=[1, 50], cup=[-90]), liked)).new_for_you
+    total = [sum(value for _, value in one.parts) for one in found]
+    assert total == sorted(total, reverse=True)
+    for one, utility in zip(found, total, strict=True):
+        assert one.score == pytest.approx(np.exp(utility - total[0]), abs=1e-3)
+        assert {name for name, _ in one.parts} <= set(MEMBERS)
+
+
+@pytest.mark.parametrize(
+    ("catalog", "rules", "left"),
+    [
+        ({"tea": Attributes(available=False)}, Rules(), {"cup", "pot", "jam"}),
+        ({"tea": Attributes(deleted=True)}, Rules(), {"cup", "pot", "jam"}),
+        ({}, Rules(exclude=frozenset({"cup"})), {"tea", "pot", "jam"}),
+        ({}, Rules(service_items=frozenset({"pot"})), {"tea", "cup", "jam"}),
+        ({"tea": Attributes(category="Drink/Tea")}, Rules(allow_categories=("drink",)), {"tea"}),
+        ({"tea": Attributes(category="Drinks")}, Rules(allow_categories=("drink",)), set()),
+        (
+            {"tea": Attributes(category="drink/tea")},
+            Rules(deny_categories=("drink",)),
+            {"cup", "pot", "jam"},
+        ),
+        (
+            {"tea": Attributes(price=100), "cup": Attributes(price=300)},
+            Rules(least_price=200),
+            {"cup"},
+        ),
+        (
+            {"tea": Attributes(price=100), "cup": Attributes(price=300)},
+            Rules(most_price=200),
+            {"tea"},
+        ),
+        (
+            {"tea": Attributes(price=100, cost=90), "cup": Attributes(price=100, cost=50)},
+            Rules(least_margin=0.3),
+            {"cup"},
+        ),
+    ],
+)
+def test_filters_decide_before_anything_is_ranked(catalog, rules, left):
+    allowed = allowed_items(ITEMS, catalog, rules)
+    found = lists(asked(own(honey=[40])), allowed=allowed, rules=rules, count=4)
+    assert set(ids(found.new_for_you)) == left, "the places of what is barred are filled by others"
+
+
+def test_an_item_that_is_deleted_while_it_is_recommended_is_gone_at_once():
+    before = lists(asked(own(tea=[50])))
+    allowed = allowed_items(ITEMS, {"tea": Attributes(deleted=True)}, Rules())
+    assert "tea" in ids(before.buy_again)
+    assert ids(lists(asked(own(tea=[50])), allowed=allowed).buy_again) == []
+
+
+def test_what_rests_is_hidden():
+    assert ids(lists(asked(hidden=np.array([0]))).new_for_you) == ["cup", "pot", "jam"]
+
+
+def test_a_list_holds_no_more_of_a_category_than_is_allowed():
+    rules = Rules(most_per_category=1)
+    found = lists(asked(), rules=rules, categories=["a", "a", "b", "", ""], count=3)
+    assert ids(found.new_for_you) == ["tea", "pot", "jam"]
+
+
+def test_an_item_goes_to_no_more_than_its_share_of_the_customers():
+    rules = Rules(item_share=0.3)
+    got = [
+        one
+        for n in range(300)
+        for one in ids(lists(asked()._replace(customer_id=f"c-{n}"), rules=rules).new_for_you)
     ]
-    assert ids(found.new_for_you) == ["cup", "pot"]
+    assert 60 <= got.count("tea") <= 120
+    assert within_share("c-1", "tea", 1.0)
 
 
-def test_similar_customers_bring_what_they_have_in_proportion_to_their_similarity():
-    rows = csr_array(np.array([[0, 0, 0, 0, 4.0], [0, 0, 3.0, 0, 0], [0, 0, 0, 0, 1.0]]))
-    found = recommend(SHOP, ITEMS, own(tea=(1, 1, 9)), rows, np.array([0.9, 0.4, 0.1]), 10)
-    honey, pot = found.new_for_you[:2]
-    assert (pot.item_id, pot.reason) == ("pot", "popular this month")
-    assert (honey.item_id, honey.reason) == ("honey", "chosen by 2 customers like you")
-    assert honey.score == round(1.0 / 1.7, 6)
-    assert pot.score == round((0.4 / 1.0 + 0.7 * 3 / 4) / 1.7, 6)
-
-
-def test_the_blend_equals_a_dense_computation():
-    rng = np.random.default_rng(3)
-    m, names = 60, tuple(f"i{j:02d}" for j in rng.permutation(60))
-    shop = Recommender(90.0, 0, names, np.ones(m), rng.integers(0, 9, m).astype(float))
-    for _ in range(40):
-        columns = rng.permutation(m)[: rng.integers(0, 12)]
-        mine = OwnItems(
-            columns, rng.random(len(columns)), rng.integers(0, 3, len(columns)), 0 * columns
-        )
-        dense = rng.random((5, m)) * (rng.random((5, m)) < 0.15)
-        similarity = rng.random(5)
-        found = recommend(shop, names, mine, csr_array(dense), similarity, 10, count=7)
-        norm = np.maximum(np.linalg.norm(dense, axis=1), 1e-300)
-        neighbors = (similarity / norm) @ dense
-        weight, bought = np.zeros(m), np.zeros(m, bool)
-        weight[columns], bought[columns] = mine.weights, mine.purchase_days > 0
-        for listed, mask, blend in (
-            (found.buy_again, bought, shop.weights.buy_again),
-            (found.new_for_you, ~bought, shop.weights.new_for_you),
-        ):
-            score = np.zeros(m)
-            for member, share in zip((weight, neighbors, shop.popularity), blend, strict=True):
-                most = member[mask].max(initial=0.0)
-                score += share * member / (most or 1.0)
-            score = np.where(mask, score / sum(blend), 0.0).round(6)
-            order = sorted(range(m), key=lambda j: (-score[j], names[j]))
-            expected = [(names[j], score[j]) for j in order[:7] if score[j] > 0]
-            assert [(s.item_id, pytest.approx(s.score)) for s in listed] == expected
-
-
-def test_who_has_all_that_is_popular_is_shown_what_comes_next():
-    mine = own(tea=(1, 1, 9), cup=(1, 1, 9))
-    assert ids(recommend(SHOP, ITEMS, mine, NOBODY, np.zeros(0), 9, count=2).new_for_you) == [
-        "pot",
-        "jam",
-    ]
+def test_equal_utilities_are_ranked_by_item_id():
+    even = replace(SHOP, trends=Trends(*(np.ones(5) for _ in range(4))))
+    assert ids(lists(asked(), even).new_for_you) == sorted(ITEMS)
 
 
 def test_items_newer_than_the_recommender_can_come_from_neighbors():
     names = [*ITEMS, "new"]
-    rows = csr_array(np.array([[0, 0, 0, 0, 0, 1.0]]))
-    found = recommend(SHOP, names, NOTHING, rows, np.ones(1), 10)
-    assert found.new_for_you[0].item_id == "new"
-    assert found.new_for_you[0].reason == "chosen by 1 customer like you"
+    liked = Liked(np.array([5]), np.array([1.0]), np.array([1]))
+    assert "new" in ids(lists(asked(own(tea=[1, 2, 3, 4]), liked), names=names).new_for_you)
 
 
-def test_fitting_counts_nothing_after_the_day():
-    events = Interactions(np.array([0, 1]), np.array([0, 1]), np.array([100, 101]), np.ones(2))
-    shop = fit_recommender(events, ["a", "b"], 2, as_of_day=100)
-    assert shop.popularity.tolist() == [1.0, 0.0]
-    assert shop.idf[1] > shop.idf[0]
-    assert shop.t0_day == 100
+def test_weights_are_learned_from_the_last_window():
+    """Everybody always buys the item of the week; nobody ever repeats one."""
+    rng = np.random.default_rng(5)
+    customers, weeks = 60, 20
+    who = np.repeat(np.arange(customers), weeks)
+    week = np.tile(np.arange(weeks), customers)
+    item = np.where(rng.random(len(who)) < 0.8, week, rng.integers(0, 30, len(who)))
+    events = Interactions(who, item, 7 * week, np.ones(len(who)))
+    names = [f"i{j:02d}" for j in range(30)]
+    shop = fit_recommender(events, names, customers, as_of_day=7 * weeks - 1, rng=rng)
+    week_at = [name for name, _ in FEATURES].index("popular_week")
+    assert shop.weights.new_for_you[week_at] > 1.0, "more than the basic weight"
+
+
+def test_a_shop_of_one_day_keeps_the_basic_weights():
+    events = Interactions(np.arange(3), np.zeros(3, int), np.full(3, 10), np.ones(3))
+    shop = fit_recommender(events, ["tea"], 3, as_of_day=10, rng=np.random.default_rng(0))
+    np.testing.assert_array_equal(shop.weights.new_for_you, SHOP.weights.new_for_you)
 
 
 def test_what_does_not_fit_together_is_refused():
+    with pytest.raises(ShapeError, match="item ids"):
+        lists(asked(), names=ITEMS[:3])
     with pytest.raises(ShapeError):
-        recommend(SHOP, ITEMS[:3], NOTHING, NOBODY, np.zeros(0), 1)
-    with pytest.raises(ShapeError):
-        recommend(SHOP, ITEMS, NOTHING, NOBODY, np.zeros(1), 1)
-    with pytest.raises(DomainError):
-        recommend(SHOP, ITEMS, OwnItems(*np.zeros((4, 2), int)), NOBODY, np.zeros(0), 1)
-    with pytest.raises(DomainError, match="weight > 0"):
-        Recommender(90.0, 0, (), np.zeros(0), np.zeros(0), Weights(Blend(0, 0, 0)))
+        replace(SHOP, idf=np.ones(4))
+    with pytest.raises(DomainError, match="distinct"):
+        replace(SHOP, items=("tea",) * 5)
+    with pytest.raises(DomainError, match="k_neighbors"):
+        replace(SHOP, k_neighbors=0)
+    with pytest.raises(DomainError, match="item_share"):
+        Rules(item_share=0.0)
+    with pytest.raises(DomainError, match="least_price"):
+        Rules(least_price=2, most_price=1)
+
+
+def test_the_candidates_of_a_heavy_customer_are_bounded():
+    many = own_items(
+        np.arange(100_000) % 5_000, np.arange(100_000) // 500, np.ones(100_000), half_life_days=60.0
+    )
+    assert len(many.columns) == 1_000
+    names = tuple(f"i{j:04d}" for j in range(5_000))
+    shop = empty_recommender(names)
+    found = Collector(shop.shop(), 5_000).collect(many, NOBODY, 201)
+    assert len(found.columns) <= 1_000 + 500
+    assert np.isfinite(expanded(found.features)).all()

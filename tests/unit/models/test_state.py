@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from models.features import FeatureSet
 from models.forecast import forecast
 from models.history import from_orders
 from models.recommend import recommender
+from models.recommend.fitting import fit_recommender
 from models.recommend.interactions import Interactions
 from models.segments import state as segment_state
 from models.segments.fit import fit_matrix
@@ -37,7 +39,8 @@ def _recommender():
     rng = np.random.default_rng(0)
     events = Interactions(*rng.integers(0, 9, (3, 400)), np.ones(400))
     names = [f"Ωmega {j}" for j in range(9)]
-    return recommender.fit_recommender(events, names, CUSTOMERS, as_of_day=9)
+    fitted = fit_recommender(events, names, CUSTOMERS, as_of_day=9, rng=rng)
+    return replace(fitted, favorites={3: (np.array([1, 2]), np.array([2.0, 1.0]))})
 
 
 ARTIFACTS = {

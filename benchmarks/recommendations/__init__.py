@@ -1,0 +1,1 @@
+"""Quality of recommendations on public purchase data, beside the methods of the field."""

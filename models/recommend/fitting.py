@@ -1,0 +1,244 @@
+"""Fit a recommender: what sells and repeats, and weights from the last closed window."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from models.checks import ShapeError
+from models.recommend.content import NO_CONTENT, Content
+from models.recommend.cooccurrence import fit_companions
+from models.recommend.hybrid import Candidates, Collector, Liked, expanded
+from models.recommend.interactions import (
+    Interactions,
+    ItemTable,
+    interaction_matrix,
+    inverse_document_frequency,
+)
+from models.recommend.model import HALF_LIFE_DAYS, K_NEIGHBORS, Recommender, Weights
+from models.recommend.neighbors import NeighborIndex
+from models.recommend.popularity import fit_trends
+from models.recommend.repeats import OwnItems, fit_habits, own_items
+from models.recommend.tuning import Choices, choices_of, learn_weights
+
+Floats: TypeAlias = NDArray[np.float64]
+
+WINDOW_DAYS = 30
+MOST_JUDGED = 1_000  # customers that weights are learned from
+_LEAST_JUDGED = 20
+_WINDOWS_OF_PAST = 2  # the past before a window is at least so many windows long
+
+
+class Window(NamedTuple):
+    """A closed window: what was known before it, and what was bought in it.
+
+    past      interactions before the window
+    today     its first day
+    customer  (t,) of each purchase within it
+    item      (t,)
+    """
+
+    past: Interactions
+    today: int
+    customer: NDArray[np.integer]
+    item: NDArray[np.integer]
+
+
+def fit_statistics(
+    interactions: Interactions,
+    items: Sequence[str],
+    customers: int,
+    *,
+    as_of_day: int,
+    half_life_days: float = HALF_LIFE_DAYS,
+    k_neighbors: int = K_NEIGHBORS,
+) -> Recommender:
+    """Fit everything but the weights on interactions up to `as_of_day`, which becomes t0.
+
+    interactions  e events; columns index `items`, customers count from 0
+    items         m distinct ids
+    customers     number of customers, also those without an event
+    Raises        ShapeError, DomainError
+
+    >>> zero, days = np.zeros(2, dtype=np.int64), np.array([86, 100])
+    >>> events = Interactions(np.arange(2), zero, days, np.ones(2))
+    >>> shop = fit_statistics(events, ["tea", "cup"], 2, as_of_day=100)
+    >>> shop.trends.week, shop.idf.round(3)
+    (array([1.25, 0.  ]), array([1.   , 2.099]))
+    """
+    past = _before(interactions, as_of_day + 1)
+    rows = interaction_matrix(
+        past, customers, len(items), t0_day=as_of_day, half_life_days=half_life_days
+    )
+    bought = Interactions._make(part[past.weight >= 1] for part in past)
+    held = interaction_matrix(
+        bought, customers, len(items), t0_day=as_of_day, half_life_days=half_life_days
+    )
+    return Recommender(
+        half_life_days=half_life_days,
+        t0_day=as_of_day,
+        items=tuple(items),
+        idf=inverse_document_frequency(rows),
+        trends=fit_trends(past, len(items), as_of_day=as_of_day),
+        habits=fit_habits(past, len(items)),
+        companions=fit_companions(held),
+        k_neighbors=k_neighbors,
+    )
+
+
+def fit_recommender(
+    interactions: Interactions,
+    items: Sequence[str],
+    customers: int,
+    *,
+    as_of_day: int,
+    content: Content = NO_CONTENT,
+    half_life_days: float = HALF_LIFE_DAYS,
+    k_neighbors: int = K_NEIGHBORS,
+    rng: np.random.Generator,
+) -> Recommender:
+    """Fit on everything up to `as_of_day`, with weights learned from the days before it.
+
+    content  of the items, in their sequence
+    rng      picks the customers that weights are learned from, where there are very many
+    Raises   ShapeError, DomainError
+    """
+    fitted = fit_statistics(
+        interactions,
+        items,
+        customers,
+        as_of_day=as_of_day,
+        half_life_days=half_life_days,
+        k_neighbors=k_neighbors,
+    )
+    window = last_window(interactions, as_of_day)
+    if window is None:
+        return fitted
+    before = fit_statistics(
+        window.past,
+        items,
+        customers,
+        as_of_day=window.today - 1,
+        half_life_days=half_life_days,
+        k_neighbors=k_neighbors,
+    )
+    judged = np.unique(window.customer)
+    if len(judged) > MOST_JUDGED:
+        judged = np.sort(rng.choice(judged, MOST_JUDGED, replace=False))
+    found = choices(before, window, customers, judged, content)
+    return replace(
+        fitted,
+        weights=Weights(
+            *(learn_weights(part, start) for part, start in zip(found, fitted.weights, strict=True))
+        ),
+    )
+
+
+def last_window(interactions: Interactions, as_of_day: int) -> Window | None:
+    """The last days as a window, shorter for a young shop; None where it would tell nothing."""
+    bought = (interactions.weight >= 1) & (interactions.day <= as_of_day)
+    if not bought.any():
+        return None
+    span = as_of_day - int(interactions.day[bought].min()) + 1
+    days = min(WINDOW_DAYS, span // (_WINDOWS_OF_PAST + 1))
+    if days < 1:
+        return None
+    today = as_of_day + 1 - days
+    inside = bought & (interactions.day >= today)
+    known = np.unique(interactions.customer[bought & (interactions.day < today)])
+    inside &= np.isin(interactions.customer, known)
+    if len(np.unique(interactions.customer[inside])) < _LEAST_JUDGED:
+        return None
+    past = _before(interactions, today)
+    return Window(past, today, interactions.customer[inside], interactions.item[inside])
+
+
+def _before(interactions: Interactions, day: int) -> Interactions:
+    return Interactions._make(part[interactions.day < day] for part in interactions)
+
+
+def choices(
+    recommender: Recommender,
+    window: Window,
+    customers: int,
+    judged: NDArray[np.integer],
+    content: Content = NO_CONTENT,
+    *,
+    power: float = 1.0,
+) -> tuple[Choices, Choices, Choices]:
+    """What each judged customer could choose from when the window began, and chose; a list each."""
+    order = np.argsort(window.customer, kind="stable")
+    who, what = window.customer[order], window.item[order]
+    parts: tuple[list[tuple[Floats, NDArray[np.bool_]]], ...] = ([], [], [])
+    for customer, found in zip(
+        judged.tolist(),
+        candidates(recommender, window.past, customers, judged, window.today, content, power=power),
+        strict=True,
+    ):
+        start, end = np.searchsorted(who, [customer, customer + 1])
+        bought = np.isin(found.columns, what[start:end])
+        every = np.ones(len(bought), dtype=np.bool_)
+        for part, chosen in zip(parts, (every, found.bought, ~found.bought), strict=True):
+            if bought[chosen].any():
+                part.append((expanded(found.features[chosen]), bought[chosen]))
+    again = [choices_of(part) for part in parts]
+    return again[0], again[1], again[2]
+
+
+def candidates(
+    recommender: Recommender,
+    past: Interactions,
+    customers: int,
+    asked: NDArray[np.integer],
+    today: int,
+    content: Content = NO_CONTENT,
+    *,
+    power: float = 1.0,
+) -> Iterator[Candidates]:
+    """Collect the candidates of some customers as they would have been at the start of a day."""
+    m = len(recommender.items)
+    index = _index(recommender, past, customers)
+    collector = Collector(recommender.shop(content), m)
+    for customer, own in zip(
+        asked.tolist(),
+        _own_of(past, asked, recommender.half_life_days),
+        strict=True,
+    ):
+        similar = index.similar([_name(customer)], recommender.k_neighbors)[0]
+        liked = Liked(*index.liked(similar, power=power))
+        yield collector.collect(own, liked, today)
+
+
+def _own_of(
+    past: Interactions, asked: NDArray[np.integer], half_life_days: float
+) -> Iterator[OwnItems]:
+    order = np.argsort(past.customer, kind="stable")
+    customer = past.customer[order]
+    starts, ends = np.searchsorted(customer, asked), np.searchsorted(customer, asked, "right")
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        span = order[start:end]
+        yield own_items(
+            past.item[span], past.day[span], past.weight[span], half_life_days=half_life_days
+        )
+
+
+def _index(recommender: Recommender, past: Interactions, customers: int) -> NeighborIndex:
+    m = len(recommender.items)
+    rows: csr_array = interaction_matrix(
+        past,
+        customers,
+        m,
+        t0_day=recommender.t0_day,
+        half_life_days=recommender.half_life_days,
+    )
+    if rows.shape[1] != len(recommender.idf):
+        raise ShapeError(f"rows {rows.shape}, idf {recommender.idf.shape}")
+    names = [_name(customer) for customer in range(customers)]
+    return NeighborIndex.build(names, ItemTable(recommender.items), rows, recommender.idf)
+
+
+def _name(customer: int) -> str:
+    return f"{customer:09d}"

@@ -1,0 +1,71 @@
+"""What became of recommendations: their ids, who is held out, what rests, and what is credited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from worker.profile.derive import SignalCount
+
+SHOWN: Final = "R"  # codes of worker/profile/signals.py
+CLICKED: Final = "K"
+REST_AFTER: Final = 5  # times shown without a click
+REST_DAYS: Final = 14
+
+
+class Holdout(NamedTuple):
+    """Customers that get no pushed recommendations, so that the others can be compared with them.
+
+    share  0 to 1
+    salt   another one picks others
+    """
+
+    share: float = 0.05
+    salt: str = "holdout"
+
+
+NO_HOLDOUT: Final = Holdout(0.0)
+
+
+def in_holdout(customer_id: str, holdout: Holdout) -> bool:
+    """Whether a hash of customer and salt puts the customer into the holdout.
+
+    >>> in_holdout("c-1", Holdout(1.0)), in_holdout("c-1", NO_HOLDOUT)
+    (True, False)
+    """
+    return crc32(f"{holdout.salt}\x1f{customer_id}".encode()) < holdout.share * 2**32
+
+
+def recommendation_id(customer_id: str, kind: str, item_id: str, version: int) -> str:
+    """The `rec_id` of an item on a list: what `Recommendation Shown` and `Clicked` events carry."""
+    text = f"{customer_id}\x1f{kind}\x1f{item_id}\x1f{version}"
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def resting(signals: Sequence[SignalCount], today: int) -> list[str]:
+    """Items that rest: shown `REST_AFTER` times without a click, until `REST_DAYS` later.
+
+    signals  weekly counts, by week; a week in which an item was clicked counts as clicked last
+    today    days since 1970-01-01
+
+    >>> resting([SignalCount(100, "R", "tea", 5)], 700), resting([], 700)
+    (['tea'], [])
+    """
+    shown: dict[str, int] = {}
+    until: dict[str, int] = {}
+    clicked = {(one.week, one.item) for one in signals if one.code == CLICKED}
+    for one in signals:
+        if one.code != SHOWN or not one.item:
+            continue
+        if (one.week, one.item) in clicked:
+            shown[one.item] = 0
+            until.pop(one.item, None)
+            continue
+        shown[one.item] = shown.get(one.item, 0) + one.times
+        if shown[one.item] >= REST_AFTER:
+            week_ends = 7 * one.week + 3  # weeks begin on Mondays, day 0 was a Thursday
+            until[one.item] = min(week_ends, today) + REST_DAYS
+            shown[one.item] = 0
+    return sorted(item for item, day in until.items() if today < day)
