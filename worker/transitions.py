@@ -113,8 +113,14 @@ def _as_of(subject: Subject, at_s: int) -> Subject:
 def _record(
     told: Told, move: Move, live: Live, calendar: Calendar, without: CustomerInsight | None
 ) -> bytes:
-    insight = told.insight
-    by_model = without is not None and _is_foretold(move, told.subject.previous, without, live)
+    insight, before = told.insight, told.subject.previous
+    # What came late is dated before the last insight, which did not know it: an event brought it.
+    came_late = without is not None and without.historic_number_of_orders != before.orders
+    by_model = (
+        without is not None
+        and not (came_late and told.by_event)
+        and _is_foretold(move, before, without, live)
+    )
     reason = "model" if by_model else "event" if told.by_event else "clock"
     day = str(calendar.day(int(insight.as_of.timestamp())))
     fields = {

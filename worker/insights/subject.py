@@ -22,6 +22,7 @@ class Previous(NamedTuple):
     audiences     rule segment -> the day since when the customer is in it (ISO 8601)
     versions      the models that spoke: `ModelVersions` as told
     as_of_s       when it was written
+    orders        the counted orders that it knew
     """
 
     version: int = 0
@@ -31,6 +32,7 @@ class Previous(NamedTuple):
     audiences: Mapping[str, str] = _NOTHING
     versions: Mapping[str, Any] = _NOTHING
     as_of_s: int = 0
+    orders: int = 0
 
     @property
     def segment_id(self) -> int | None:
