@@ -35,7 +35,9 @@ COLUMNS = {"rfm": RFM, "rfm_behaviour": RFM + BEHAVIOUR, "shipped": RFM + BEHAVI
 LEAST_PAID_ORDERS = 30
 _RECENT_DAYS = 90
 _LEAST_GAP_DAYS = 0.5
-_VALUE_WEIGHT = 2.0
+#: Chosen on closed windows of three shops: what comes next divides customers best, how they buy
+#: less than when, how often and for how much.
+_SHIPPED_WEIGHTS = (1.0,) * 3 + (0.5,) * 6 + (4.0, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +97,15 @@ def fit_features(
     """
     if name not in COLUMNS:
         raise DomainError(f"no feature set {name!r}: {', '.join(COLUMNS)}")
-    weights = np.ones(len(COLUMNS[name]))
     if name != "shipped":
-        return FeatureSet(name, weights)
+        return FeatureSet(name, np.ones(len(COLUMNS[name])))
     stats = purchase_stats(histories, as_of_day)
     bought = stats.orders > 0
     money = None
     if stats.paid_orders.sum() >= LEAST_PAID_ORDERS:
         money = fit_gamma_gamma(*_paid(stats))
     btyd = fit_mbg_nbd(stats.frequency[bought], stats.recency[bought], stats.age[bought])
-    weights[-len(VALUE) :] = _VALUE_WEIGHT
-    return FeatureSet(name, weights, Value(btyd, money, horizon_days))
+    return FeatureSet(name, np.array(_SHIPPED_WEIGHTS), Value(btyd, money, horizon_days))
 
 
 def feature_matrix(features: FeatureSet, histories: Histories, as_of_day: int) -> Matrix:

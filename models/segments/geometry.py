@@ -8,7 +8,7 @@ Quintiles  rules over recency, frequency and money: the way to the nearest cell 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,8 @@ class Geometry(Protocol):
         """(k, d) a representative point of each segment."""
 
     @property
-    def movable(self) -> bool:
-        """Whether `follow` may move the centers."""
+    def unit(self) -> float:
+        """A distance between two segments, >= 0: the measure of what is near."""
 
     def distances(self, points: Matrix) -> Matrix:
         """Return (n, k) distances >= 0; a row's answer depends on that row alone."""
@@ -43,7 +43,6 @@ class Centroids:
     """One center per segment, (k, d)."""
 
     centers: Matrix
-    movable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Raise ShapeError or DomainError unless there is a finite center."""
@@ -60,9 +59,14 @@ class Centroids:
         distances: Matrix = np.sqrt(squared_distances(points, self.centers))
         return distances
 
+    @property
+    def unit(self) -> float:
+        """Median distance between two centers."""
+        return median_gap(self.centers)
+
     def strangeness(self, distances: Matrix) -> NDArray[np.float64]:
         """Return (n,) the distance to the nearest center over the median gap between centers."""
-        gap = median_gap(self.centers)
+        gap = self.unit
         nearest: NDArray[np.float64] = distances.min(axis=1)
         return nearest / (gap if gap > 0 else 1.0)
 

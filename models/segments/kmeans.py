@@ -1,25 +1,30 @@
-"""K-means: centers cold from anywhere, or warm from the live ones."""
+"""K-means: centers cold from anywhere, or warm from the live ones and no farther than needed."""
 
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from models.segments.geometry import squared_distances
 
 Matrix: TypeAlias = NDArray[np.float64]
 
 COLD_STARTS = 10
+WORTH = 0.01  # an optimum elsewhere must be better by this share to send customers there
+SPARE = 0.002  # inertia given away so that fewer customers move
+_STEPS = np.linspace(0.0, 1.0, 11)
 
 
 def fit_kmeans(
     points: Matrix, k: int, rng: np.random.Generator, live: Matrix | None = None
 ) -> Matrix:
-    """Return (k, d) centers of least inertia.
+    """Return (k, d) centers of least inertia; near the live ones if these can be made good.
 
     points  (n, d) with at least k distinct rows
-    live    (j, d) centers to start from if j <= k: a segment more starts where customers are
-            served worst; None, or more than k: from anywhere, `COLD_STARTS` times
+    live    (j, d) centers to start from; with j < k a segment more starts where customers are
+            served worst; with j > k they are of no use. Where k = j, centers go toward the new
+            optimum only until they are within SPARE of it.
     Source  Lloyd (1982), "Least squares quantization in PCM"; Arthur & Vassilvitskii (2007),
             "k-means++"
 
@@ -28,13 +33,19 @@ def fit_kmeans(
     array([[0.5],
            [9. ]])
     """
+    cold = _search(points, k, "k-means++", COLD_STARTS, rng)
     if live is None or k < len(live):
-        return _search(points, k, "k-means++", COLD_STARTS, rng)
+        return cold
     starts = live
     while len(starts) < k:
         gap = squared_distances(points, starts).min(axis=1)
         starts = np.vstack((starts, points[gap.argmax()]))
-    return _search(points, k, starts, 1, rng)
+    warm = _search(points, k, starts, 1, rng)
+    best = warm
+    if inertia(points, cold) < (1.0 - WORTH) * inertia(points, warm):
+        _, order = linear_sum_assignment(squared_distances(starts, cold))
+        best = cold[order]
+    return _least_move(points, starts, best)
 
 
 def inertia(points: Matrix, centers: Matrix) -> float:
@@ -46,15 +57,22 @@ def inertia(points: Matrix, centers: Matrix) -> float:
     return float(squared_distances(points, centers).min(axis=1).mean())
 
 
+def _least_move(points: Matrix, starts: Matrix, best: Matrix) -> Matrix:
+    """Return the first centers on the way from starts to best that are as good as the best."""
+    enough = (1.0 + SPARE) * inertia(points, best)
+    for share in _STEPS:
+        centers: Matrix = starts + share * (best - starts)
+        if inertia(points, centers) <= enough:
+            return centers
+    return best
+
+
 def _search(
     points: Matrix, k: int, init: str | Matrix, starts: int, rng: np.random.Generator
 ) -> Matrix:
     from sklearn.cluster import KMeans  # noqa: PLC0415 - only a fit pays for this import
 
     seed = int(rng.integers(2**31))
-    found: Matrix = (
-        KMeans(n_clusters=k, init=init, n_init=starts, random_state=seed)
-        .fit(points)
-        .cluster_centers_
-    )
-    return found
+    found = KMeans(n_clusters=k, init=init, n_init=starts, random_state=seed).fit(points)
+    centers: Matrix = found.cluster_centers_
+    return centers

@@ -21,8 +21,8 @@ class Standing(NamedTuple):
 
     ids                (n,) int64 segment; NOBODY = none yet
     since_day          (n,) int64 the day on which they came into it
-    pending_ids        (n,) int64 another segment that has become nearer; NOBODY = none
-    pending_since_day  (n,) int64 the day on which that began; 0 without one
+    pending_ids        (n,) int64 the segment that is nearer; NOBODY = none
+    pending_since_day  (n,) int64 the day since when some other one has been; 0 without one
     """
 
     ids: Ids
@@ -32,13 +32,17 @@ class Standing(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """When a customer moves.
+    """When a customer moves: where staying costs more than it is worth.
 
+    patience    >= 0: the squared distance lost by staying, times the square root of the calendar
+                days since another segment is nearer, over the squared median distance between
+                centers; a jump moves at once, a trifle after a while
     margin      in [0, 1): another segment must be nearer by this share
     dwell_days  >= 0: and have been so for so many calendar days; 0 = at once
     """
 
-    margin: float = 0.1
+    patience: float = 0.15
+    margin: float = 0.0
     dwell_days: int = 0
 
 
@@ -70,15 +74,18 @@ def settle(
     Raises    ShapeError, DomainError
 
     >>> from models.segments.examples import on_a_line
-    >>> halfway = np.expm1(np.full((1, 3), 1.2))
-    >>> at_1 = unsettled(1)._replace(ids=np.array([1]))
-    >>> settle(on_a_line(0.0, 2.0), halfway, at_1, 9).ids
+    >>> past_halfway = np.expm1(np.full((1, 3), 1.1))
+    >>> monday = settle(
+    ...     on_a_line(0.0, 2.0), past_halfway, unsettled(1)._replace(ids=np.array([1])), 9
+    ... )
+    >>> monday
+    Standing(ids=array([1]), since_day=array([0]), pending_ids=array([2]), \
+pending_since_day=array([9]))
+    >>> settle(on_a_line(0.0, 2.0), past_halfway, monday, 12).ids
     array([2])
-    >>> settle(on_a_line(0.0, 2.0), halfway, at_1, 9, Policy(margin=0.5)).ids
-    array([1])
     """
     require(0 <= policy.margin < 1, "0 <= margin < 1")
-    require(policy.dwell_days >= 0, "dwell_days >= 0")
+    require(min(policy.patience, policy.dwell_days) >= 0, "patience, dwell_days >= 0")
     same_shape(rows=np.empty(len(features)), **standing._asdict())
     distance = model.geometry.distances(model.points(features))
     rows = np.arange(len(distance))
@@ -88,9 +95,11 @@ def settle(
     best, own = distance[rows, nearest], distance[rows, place]
     wanted = known & (best < (1.0 - policy.margin) * own)
     target = model.ids[nearest]
-    waited = wanted & (standing.pending_ids == target)
+    waited = wanted & (standing.pending_ids != NOBODY)
     since = np.where(waited, standing.pending_since_day, today)
-    moves = ~known | (wanted & (today - since >= policy.dwell_days))
+    loss = (own**2 - best**2) * np.sqrt(np.maximum(today - since, 0) + 1.0)
+    enough = loss >= policy.patience * model.geometry.unit**2
+    moves = ~known | (wanted & enough & (today - since >= policy.dwell_days))
     waits = wanted & ~moves
     return Standing(
         ids=np.where(moves, target, standing.ids),
