@@ -127,7 +127,7 @@ def replay(index: NeighborIndex, events: Sequence[Event], lists: dict[str, Near]
         start = time.thread_time()
         index.update(customer, ids, weights, watch=True)
         near = index.similar([customer], K)[0]
-        recommended(index, near, ids)
+        index.unseen(customer, near, ITEMS)
         own.append(time.thread_time() - start)
         start = time.thread_time()
         asked = index.take_nudges()
@@ -137,17 +137,6 @@ def replay(index: NeighborIndex, events: Sequence[Event], lists: dict[str, Near]
         if customer in lists:
             lists[customer] = near
     return {**_percentiles(own), "nudges_ms": _percentiles(others), "nudged": nudged / len(events)}
-
-
-def recommended(index: NeighborIndex, near: Near, own: Sequence[str]) -> list[str]:
-    """The items that similar customers hold most of, and the customer does not."""
-    liked = index.liked(near, by_idf=True)
-    mine = set(own)
-    some = min(len(liked.columns), ITEMS + len(mine))
-    best = np.argpartition(-liked.scores, some - 1)[:some] if some else np.zeros(0, dtype=int)
-    ranked = best[np.argsort(-liked.scores[best], kind="stable")]
-    ids = (index.items.ids[column] for column in liked.columns[ranked].tolist())
-    return [one for one in ids if one not in mine][:ITEMS]
 
 
 def check(
@@ -251,7 +240,7 @@ def measure(customers: int, events: int) -> list[dict[str, Any]]:
         for event in told:
             start = time.thread_time()
             near = index.similar([event.customer], K, two_stage=two)[0]
-            recommended(index, near, list(event.row))
+            index.unseen(event.customer, near, ITEMS)
             faster.append(time.thread_time() - start)
         found = check(
             made, index, held, sample, lambda one: index.similar([one], K, two_stage=two)[0]

@@ -420,31 +420,32 @@ def holders_of(item, inv, base, overlay, out):
 
 
 @_compiled
-def best_of(items, found, total, least, out_item, out_score):
-    """Write the best touched items, best first, equal scores by item; how many there are.
+def spread_best(slots, scores, norm, idf, own, base, overlay, total, holders, touched, items, best):
+    """`spread`, then write the best items, best first, equal scores by item; how many there are.
 
-    least  an item with a `total` not above it is left out
+    own  items that are left out. `total` and `holders` are zeros again
     """
+    found = spread(slots, scores, norm, idf, base, overlay, total, holders, touched)
+    for q in range(len(own)):
+        total[own[q]] = 0.0
     size = 0
     for t in range(found):
-        item = items[t]
+        item = touched[t]
         score = total[item]
-        if score <= least:
+        total[item], holders[item] = 0.0, 0
+        if score <= 0:
             continue
-        if size == len(out_item):
-            last = size - 1
-            if out_score[last] > score or (out_score[last] == score and out_item[last] < item):
+        at = size
+        if size == len(items):
+            if size == 0 or best[-1] > score or (best[-1] == score and items[-1] < item):
                 continue
-            at = last
+            at = size - 1
         else:
-            at = size
             size += 1
-        while at > 0 and (
-            out_score[at - 1] < score or (out_score[at - 1] == score and out_item[at - 1] > item)
-        ):
-            out_score[at], out_item[at] = out_score[at - 1], out_item[at - 1]
+        while at > 0 and (best[at - 1] < score or (best[at - 1] == score and items[at - 1] > item)):
+            best[at], items[at] = best[at - 1], items[at - 1]
             at -= 1
-        out_score[at], out_item[at] = score, item
+        best[at], items[at] = score, item
     return size
 
 

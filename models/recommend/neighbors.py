@@ -280,6 +280,25 @@ class NeighborIndex:
         there = slots >= 0
         return self._spread(slots[there], scores[there], self._rows.norm if by_idf else _NO_NORM)
 
+    def unseen(
+        self, customer_id: str, similar: Sequence[tuple[str, float]], count: int
+    ) -> list[tuple[str, float]]:
+        """Return what similar customers hold and the customer does not: `liked` by idf.
+
+        Returns  (item id, score > 0), best first, equal scores by column; at most `count`
+        """
+        rows, slots = self._rows, self._rows.slots(who for who, _ in similar)
+        scores = np.array([score for _, score in similar], dtype=np.float64)
+        own, _ = rows.row(rows.slot(customer_id))
+        columns, best = np.zeros(count, dtype=np.int32), np.zeros(count)
+        found = kernels.spread_best(
+            slots[slots >= 0], scores[slots >= 0], rows.norm, rows.idf, own, rows.base_rows,
+            rows.overlay.rows, self._total, self._holders, self._touched, columns, best,
+        )  # fmt: skip
+        ids = self.items.ids
+        chosen = zip(columns[:found].tolist(), best[:found].tolist(), strict=True)
+        return [(ids[column], score) for column, score in chosen]
+
     def together(self, item_ids: Sequence[str], count: int) -> Items:
         """Return what goes well with some items: the cosine of holders, added up over the items.
 
@@ -371,6 +390,7 @@ def prepare() -> None:
         near = index.similar(["b"], 1)[0]
         index.rows(index.customers())
         index.liked(near, by_idf=True)
+        index.unseen("b", near, 1)
         index.together(["x"], 1)
     except Exception as error:  # numba and LLVM raise whatever they like
         raise kernels.KernelError(f"{type(error).__name__}: {error}") from error
