@@ -14,7 +14,6 @@ from pydantic import SecretStr
 
 from integrations.outbound.abilities import Authorizing, Lookup, Polling
 from integrations.outbound.contract import Adapter, Credentials, Outcome, Row, Verdict
-from integrations.outbound.packing import packed
 from integrations.outbound.registry import build
 from tests.vendors import bottle, hubspot, klaviyo, robots, salesforce, segment, webhook, zoho
 from tests.vendors.server import Vendor
@@ -206,10 +205,10 @@ class Pusher:
         if isinstance(self.adapter, Lookup):
             rows = [self._found(row) for row in rows]
         told: dict[str, Outcome] = {}
-        for batch in packed(self.adapter, rows, credentials=self.credentials, at_s=self.at_s):
+        most = self.adapter.capabilities.max_rows
+        for batch in (rows[at : at + most] for at in range(0, len(rows), most)):
             outcomes = self._outcomes(batch)
-            assert len(outcomes) == len(batch.rows)
-            told |= {r.customer_id: o for r, o in zip(batch.rows, outcomes, strict=True)}
+            told |= {r.customer_id: o for r, o in zip(batch, outcomes, strict=True)}
         return told
 
     def authorize(self) -> None:
@@ -226,11 +225,9 @@ class Pusher:
         assert outcome.verdict is Verdict.OK, outcome
         return row._replace(vendor_id=outcome.vendor_id)
 
-    def _outcomes(self, batch) -> Sequence[Outcome]:
-        if batch.call is None:
-            return [batch.refused] * len(batch.rows)
-        answer = self.send(batch.call)
-        outcomes = self.adapter.classify(batch.rows, answer, at_s=self.at_s)
+    def _outcomes(self, rows: Sequence[Row]) -> Sequence[Outcome]:
+        call = self.adapter.encode(rows, credentials=self.credentials, at_s=self.at_s)
+        outcomes = self.adapter.classify(rows, self.send(call), at_s=self.at_s)
         if outcomes[0].verdict is not Verdict.ACCEPTED:
             return outcomes
         job = outcomes[0].job
@@ -238,7 +235,7 @@ class Pusher:
         assert {outcome.job for outcome in outcomes} == {job}
         for _ in range(100):
             answer = self.send(self.adapter.poll(job, credentials=self.credentials))
-            progress = self.adapter.read_poll(job, batch.rows, answer, at_s=self.at_s)
+            progress = self.adapter.read_poll(job, rows, answer, at_s=self.at_s)
             if progress.outcomes is not None:
                 return progress.outcomes
             job = progress.job

@@ -16,7 +16,6 @@ from integrations.outbound.contract import (
     Response,
     Verdict,
 )
-from integrations.outbound.packing import packed
 from integrations.outbound.registry import ADAPTERS
 from tests.contract.kinds import KINDS, NOW, Pusher, fragments
 
@@ -287,42 +286,6 @@ class TestSecrets:
         with pytest.raises(OptionsError, match="by reference") as caught:
             build(name, kind.options("https://example.com") | plain)
         assert not [text for text in kind.secret_texts if text in str(caught.value)]
-
-
-class TestPacking:
-    def test_every_row_is_in_one_call_within_the_limits(self, kind, adapter, vendor):
-        most = adapter.capabilities.max_rows
-        rows = kind.rows(min(2 * most + 1, 1001))
-        calls = packed(adapter, rows, credentials=credentials(vendor), at_s=NOW)
-        sent = [row.customer_id for one in calls for row in one.rows]
-        assert sorted(sent) == sorted(row.customer_id for row in rows)
-        assert all(one.call is not None and len(one.rows) <= most for one in calls)
-        assert len(calls) == -(-len(rows) // most)
-
-    def test_a_key_is_once_in_a_call(self, kind, adapter, vendor):
-        twins = [kind.row(0), kind.row(0, customer_id="twin", key=kind.key(0).upper())]
-        calls = packed(adapter, twins, credentials=credentials(vendor), at_s=NOW)
-        assert [len(one.rows) for one in calls] == [1, 1]
-
-    def test_a_row_without_a_key_is_refused_and_holds_up_nobody(self, kind, adapter, vendor):
-        rows = [kind.row(0, key=""), kind.row(1)]
-        calls = packed(adapter, rows, credentials=credentials(vendor), at_s=NOW)
-        refused = [one for one in calls if one.call is None]
-        assert [one.refused.verdict for one in refused] == [Verdict.PERMANENT]
-        assert [row.customer_id for one in calls if one.call for row in one.rows] == ["c1"]
-
-    def test_a_row_that_is_too_large_is_refused_alone(self, kind, adapter, vendor):
-        takes = adapter.capabilities
-        if takes.is_digest:
-            pytest.skip("a digest is cut to its size")
-        huge = "x" * ((takes.max_row or takes.max_bytes) + 1)
-        body = json.dumps({"as_of": huge}).encode()
-        fields = {next(iter(kind.fields), "any"): huge}
-        rows = [*kind.rows(5), kind.row(9, fields=fields, body=body)]
-        calls = packed(adapter, rows, credentials=credentials(vendor), at_s=NOW)
-        refused = [row.customer_id for one in calls if one.call is None for row in one.rows]
-        assert refused == ["c9"]
-        assert sum(len(one.rows) for one in calls) == 6
 
 
 def test_matching_is_told(adapter):
