@@ -457,8 +457,8 @@ def _hubspot_contact(item: Item) -> dict[str, Any]:
 def _hubspot_error(item: Item) -> dict[str, Any]:
     return {
         "status": "error",
-        "category": "CONFLICT",
-        "message": "the record is being written",
+        "category": "INTERNAL_ERROR",
+        "message": "the record could not be written for now",
         "context": {"objectWriteTraceId": [item.trace]},
         "errors": [],
         "links": {},
