@@ -34,6 +34,7 @@ class Line:
         self.channel = channel
         self.blocked_until = float("-inf")
         self.asked_jobs = float("-inf")
+        self.authorizing: Future[int] | None = None
         self._threads = min(channel.concurrency, _THREADS)
         self._pool: ThreadPoolExecutor | None = None
         self.pending: set[Future[int]] = set()
@@ -48,12 +49,19 @@ class Line:
         """Rows that the calls that can begin now would carry."""
         return self.room * self.channel.capabilities.max_rows
 
-    def submit(self, work: Callable[..., int], *args: Any) -> None:
+    def is_ready(self, now: float) -> bool:
+        """Can a call begin?"""
+        is_authorizing = self.authorizing is not None and not self.authorizing.done()
+        return self.room > 0 and self.blocked_until <= now and not is_authorizing
+
+    def submit(self, work: Callable[..., int], *args: Any) -> Future[int]:
         """Do it in a thread."""
         if self._pool is None:
             name = f"deliver-{self.channel.name}"
             self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=name)
-        self.pending.add(self._pool.submit(work, *args))
+        task = self._pool.submit(work, *args)
+        self.pending.add(task)
+        return task
 
     def close(self) -> None:
         """End the threads; calls under way are waited for."""
@@ -138,11 +146,7 @@ class Deliver:
         if self._pending and now - self._looked < LOOK_EVERY_S:
             return 0
         self._looked = now
-        ready = {
-            name: line
-            for name, line in self._lines.items()
-            if line.room > 0 and line.blocked_until <= now
-        }
+        ready = {name: line for name, line in self._lines.items() if line.is_ready(now)}
         if not ready:
             return 0
         due = self._store.due({name: self._share(line) for name, line in ready.items()})
@@ -223,14 +227,13 @@ class Deliver:
         token = self._tokens.current(line.channel)
         if token is not None:
             return token
-        calls = self._permits(line, 1, now)
-        for call in calls:
-            line.submit(self._get_token, line.channel, call)
-        line.blocked_until = max(line.blocked_until, now + WAIT_S)
+        for call in self._permits(line, 1, now):
+            line.authorizing = line.submit(self._get_token, line, call)
         return None
 
-    def _get_token(self, channel: Channel, call: str) -> int:
-        self._tokens.get(channel, call, self._rng.random())
+    def _get_token(self, line: Line, call: str) -> int:
+        if not self._tokens.get(line.channel, call, self._rng.random()):
+            line.blocked_until = self._clock.monotonic() + BLOCKED_S
         return 0
 
     def _ask_jobs(self, line: Line, now: float) -> None:
