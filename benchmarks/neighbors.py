@@ -28,7 +28,7 @@ from scipy.sparse import csr_array, csr_matrix, diags_array
 
 from benchmarks.machine import machine
 from models.recommend.interactions import ItemTable, inverse_document_frequency
-from models.recommend.neighbors import NeighborIndex, TwoStage, prepare
+from models.recommend.neighbors import MOST_ITEMS, NeighborIndex, TwoStage, prepare
 from worker.store.snapshots import Snapshots
 
 K = 50
@@ -59,7 +59,9 @@ class Event(NamedTuple):
 def shop(customers: int, seed: int = 0) -> Shop:
     """Make a shop up."""
     rng = np.random.default_rng(seed)
-    each = np.clip(rng.lognormal(np.log(30) - 0.405, 0.9, customers).astype(int), 1, 2_000)
+    each = np.clip(
+        rng.lognormal(np.log(30) - 0.405, 0.9, customers).astype(int), 1, MOST_ITEMS // 2
+    )
     who = np.repeat(np.arange(customers, dtype=np.int32), each)
     share = np.arange(1, CATALOG + 1) ** -0.8
     what = np.searchsorted(np.cumsum(share / share.sum()), rng.random(len(who)))

@@ -310,9 +310,12 @@ def moved(change, acc, touched, found, own, norms, inv, threshold, base, overlay
 
 @_compiled
 def _crosses(dot, lost, norms, inv, threshold):
-    least = threshold * np.float32(0.999999)  # lists are ranked by exact scores, these are not
+    """Whether a score moves between above, at and below a threshold; who is at it ties by id."""
     now, before = dot * norms[0] * inv, (dot + lost) * norms[1] * inv
-    return inv > 0 and (now >= least) != (before >= least)
+    if inv == 0 or max(now, before) < threshold * np.float32(0.999998):
+        return False
+    low, high = threshold * np.float32(0.999998), threshold * np.float32(1.000002)
+    return (now >= low) != (before >= low) or (now > high) != (before > high)
 
 
 @_compiled
