@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.recommend.content import Content
 from models.recommend.links import Follower, Links
 from models.recommend.popularity import Trends
-from models.recommend.repeats import OwnItems, RepeatHabits, repeat_features
+from models.recommend.repeats import OwnItems, RepeatHabits, due_items, repeat_features
 
 Floats: TypeAlias = NDArray[np.float64]
 Columns: TypeAlias = NDArray[np.int64]
@@ -72,6 +72,7 @@ class Candidates(NamedTuple):
     columns   (c,) rising
     features  (c, len(FEATURES)) float64 >= 0, as the members gave them
     bought    (c,) whether the customer has bought it
+    due       (c,) its time to be bought again has come; True where it was never bought
     own       (c,) its place in `OwnItems`, -1 if it is not among them
     holders   (c,) similar customers that hold it
     """
@@ -79,6 +80,7 @@ class Candidates(NamedTuple):
     columns: Columns
     features: Floats
     bought: NDArray[np.bool_]
+    due: NDArray[np.bool_]
     own: Columns
     holders: NDArray[np.int64]
 
@@ -147,6 +149,8 @@ class Collector:
         count[mine] = own.times[place[mine]]
         said = repeat_features(own, self._shop.habits, today)
         features[mine, :7] = said[place[mine]]
+        due = np.ones(len(columns), dtype=np.bool_)
+        due[mine] = due_items(own, self._shop.habits, today)[place[mine]]
         features[:, 7] = count > 0
         features[mine, 8] = own.looked[place[mine]]
         features[:, SIMILAR] = self._at(*similar, columns)
@@ -156,7 +160,7 @@ class Collector:
         features[:, TOGETHER + 1] = self._at(*recent, columns)
         features[:, POPULAR] = self._trends[columns]
         features[:, CONTENT] = self._at(*content, columns)
-        return Candidates(columns, features, count > 0, place, holders.astype(np.int64))
+        return Candidates(columns, features, count > 0, due, place, holders.astype(np.int64))
 
     def _alike(self, profile: Columns, weights: Floats) -> tuple[Columns, Floats]:
         """Items whose terms are like those of the profile: their cosine."""

@@ -21,7 +21,7 @@ from models.recommend.hybrid import (
 )
 from models.recommend.model import Recommender, empty_recommender, from_state, to_state
 from models.recommend.reasons import habit, novelty
-from models.recommend.repeats import OwnItems, is_due, own_items, usual_gap
+from models.recommend.repeats import OwnItems, own_items
 
 __all__ = [
     "LIST_LENGTH",
@@ -121,9 +121,8 @@ def recommend(
     if 0 < events <= FEW_EVENTS and found.features[:, CONTENT].any():
         found.features[:, SIMILAR : POPULAR.start] = 0.0
     usable = collector.usable(found.columns, asked.hidden)
-    due = _due(found, own, recommender, asked.today)
     lists = (
-        (recommender.weights.buy_again, usable & found.bought & due),
+        (recommender.weights.buy_again, usable & found.bought & found.due),
         (recommender.weights.new_for_you, usable & ~found.bought),
     )
     made = []
@@ -146,18 +145,6 @@ def _segment_first(utility: Floats, inside: Mask) -> None:
     if inside.any() and not inside.all():
         over = utility[~inside].max() - utility[inside].min() + 10.0**-_DECIMALS
         utility[~inside] -= max(over, 0.0)
-
-
-def _due(found: Candidates, own: OwnItems, recommender: Recommender, today: int) -> Mask:
-    """Of the candidates those whose time to be bought again has come; others are not asked."""
-    habits = recommender.habits
-    m = len(habits.gap_days)
-    gaps = np.full(len(own.columns), habits.shop_gap)
-    known = own.columns < m
-    gaps[known] = habits.gap_days[own.columns[known]]
-    ready = np.append(is_due(own, usual_gap(own, gaps), today), True)
-    due: Mask = ready[found.own]
-    return due
 
 
 def _pick(

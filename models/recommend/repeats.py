@@ -163,9 +163,14 @@ def usual_gap(own: OwnItems, gap_days: Floats) -> Floats:
     return result
 
 
-def is_due(own: OwnItems, gap: Floats, today: int) -> NDArray[np.bool_]:
-    """Whether an item's time to be bought again has come: `EARLIEST` of its usual interval."""
-    return today - own.last_day >= EARLIEST * gap
+def due_items(own: OwnItems, habits: RepeatHabits, today: int) -> NDArray[np.bool_]:
+    """Whether an item's time to be bought again has come: `EARLIEST` of its usual interval.
+
+    Returns  (w,); True where it was never bought
+    """
+    gap = usual_gap(own, _of_items(own, habits.gap_days, habits.shop_gap))
+    due: NDArray[np.bool_] = (today - own.last_day >= EARLIEST * gap) | (own.times == 0)
+    return due
 
 
 def repeat_features(own: OwnItems, habits: RepeatHabits, today: int) -> Floats:
@@ -175,19 +180,8 @@ def repeat_features(own: OwnItems, habits: RepeatHabits, today: int) -> Floats:
              customer's trips, repeat share of the item, nearness to its due day, rate; 0 where it
              was never bought
     """
-    m = len(habits.gap_days)
-    inside = np.minimum(own.columns, m - 1) if m else own.columns
-    known = own.columns < m
-    gaps = (
-        np.where(known, habits.gap_days[inside], habits.shop_gap)
-        if m
-        else _all(own, habits.shop_gap)
-    )
-    share = (
-        np.where(known, habits.repeat_share[inside], habits.shop_repeat)
-        if m
-        else _all(own, habits.shop_repeat)
-    )
+    gaps = _of_items(own, habits.gap_days, habits.shop_gap)
+    share = _of_items(own, habits.repeat_share, habits.shop_repeat)
     bought = own.times > 0
     newest = own.last_day.max(initial=0)
     age = np.maximum(today - own.last_day, 0)
@@ -208,5 +202,9 @@ def repeat_features(own: OwnItems, habits: RepeatHabits, today: int) -> Floats:
     )
 
 
-def _all(own: OwnItems, value: float) -> Floats:
-    return np.full(len(own.columns), value)
+def _of_items(own: OwnItems, values: Floats, later: float) -> Floats:
+    """The items' values; `later` for those that came after the fit."""
+    found = np.full(len(own.columns), later)
+    known = own.columns < len(values)
+    found[known] = values[own.columns[known]]
+    return found
