@@ -62,7 +62,7 @@ class Sender:
         claimed_at  when the rows were claimed, by the monotonic clock
         """
         task = Task(call, token, claimed_at)
-        found = self._looked_up(channel, parcels, task)
+        found, task = self._looked_up(channel, parcels, task)
         ready = [at for at, one in enumerate(found) if isinstance(one, Parcel)]
         chosen = [one for one in found if isinstance(one, Parcel)]
         outcomes, ended = self._call(channel, chosen, task)
@@ -119,7 +119,7 @@ class Sender:
         unused = Ended(task.call, "unused")
         if not rows:
             return [], unused
-        if self._is_late(channel, task):
+        if not task.call or self._is_late(channel, task):
             return [_UNSENT] * len(rows), unused
         try:
             request = channel.adapter.encode(
@@ -165,14 +165,17 @@ class Sender:
 
     def _looked_up(
         self, channel: Channel, parcels: Sequence[Parcel], task: Task
-    ) -> list[Parcel | Outcome]:
-        """The rows with the vendor's ids, where it has to be asked; or why there is none."""
+    ) -> tuple[list[Parcel | Outcome], Task]:
+        """The rows with the vendor's ids, where it has to be asked, or why there is none.
+
+        The question uses the permit up, and the write gets another: whoever held one while waiting
+        for the next would stand in the way of all who do the same. "" where there is none in time.
+        """
         unknown = [one for one in parcels if one.row.vendor_id is None]
         if not isinstance(channel.adapter, Lookup) or not unknown:
-            return list(parcels)
-        call = self._permit(channel, task)
-        if call is None:
-            return [_UNSENT] * len(parcels)
+            return list(parcels), task
+        if self._is_late(channel, task):
+            return [_UNSENT] * len(parcels), task
         rows = [one.row for one in unknown]
         request = channel.adapter.lookup(rows, credentials=credentials(task.token))
         answer = self._exchange(channel, request)
@@ -181,21 +184,24 @@ class Sender:
         else:
             read = channel.adapter.read_lookup(rows, answer, at_s=self._clock.now_s())
             outcomes = [*read, *[_SILENT] * (len(rows) - len(read))][: len(rows)]
-        ended = self._end_of_call(channel, task._replace(call=call), outcomes)
+        ended = self._end_of_call(channel, task, outcomes)
         self._destinations.run([self._destinations.report(channel.name, ended)])
         end_of = dict(zip((one.claimed.row for one in unknown), outcomes, strict=True))
-        return [_with_id(one, end_of.get(one.claimed.row)) for one in parcels]
+        found = [_with_id(one, end_of.get(one.claimed.row)) for one in parcels]
+        if not any(isinstance(one, Parcel) for one in found):
+            return found, task
+        return found, task._replace(call=self._permit(channel, task))
 
-    def _permit(self, channel: Channel, task: Task) -> str | None:
-        """Leave for one call more, waited for while the lease allows it."""
+    def _permit(self, channel: Channel, task: Task) -> str:
+        """Leave for one call more, waited for while the lease allows it; "" if there is none."""
         while not self._is_late(channel, task):
             permits = self._destinations.permits(channel, 1)
             if permits.calls:
                 return permits.calls[0]
             if permits.why not in {"limit", "concurrency"}:
-                return None
+                return ""
             time.sleep(min(_PERMIT_EVERY_S, permits.wait_ms / 1000))
-        return None
+        return ""
 
     def _is_late(self, channel: Channel, task: Task) -> bool:
         """Could a call that begins now outlast the lease of its rows?"""
