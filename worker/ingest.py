@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from worker import batch as batches
 from worker.batch import Rules
@@ -12,6 +12,11 @@ from worker.store.ingesting import Batch, Commit, IngestStore, Stored
 from worker.telemetry import logger
 
 log = logger(__name__)
+
+#: Above this part of the server's memory a commit keeps no applied entries, whatever their age.
+TIGHT_RATIO: Final = 0.6
+#: The server's memory is looked at once in so many rounds.
+LOOK_ROUNDS: Final = 64
 
 
 class Round(NamedTuple):
@@ -42,13 +47,18 @@ class Ingest:
     ) -> None:
         self._store = store
         self._rules = rules
+        self._retention_s = rules.retention_s
         self._batch_size = batch_size
         self._shards_per_round = shards_per_round
         self._catalog = catalog
         self._next = 0
+        self._rounds = 0
 
     def round(self, shards: Sequence[int] | None = None) -> Round:
         """Apply one batch of some shards that have entries; of the given ones, or of any."""
+        if self._rounds % LOOK_ROUNDS == 0:
+            self._watch_memory()
+        self._rounds += 1
         chosen = self._choose(self._store.waiting()) if shards is None else list(shards)
         if not chosen:
             return Round(0, 0, 0, 0)
@@ -60,6 +70,11 @@ class Ingest:
         while done := self.round().entries:
             total += done
         return total
+
+    def _watch_memory(self) -> None:
+        tight = self._store.memory_ratio() > TIGHT_RATIO
+        retention_s = 0 if tight else self._retention_s
+        self._rules = self._rules._replace(retention_s=retention_s)
 
     def _choose(self, waiting: list[int]) -> list[int]:
         """Some of the waiting shards, each in its turn."""

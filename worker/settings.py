@@ -111,7 +111,9 @@ class Settings(BaseSettings):
         4096, ge=16, description="Most event ids remembered for one customer."
     )
     retention_s: int = Field(
-        7 * DAY_S, ge=60, description="Seconds that applied events stay in their stream."
+        7 * DAY_S,
+        ge=60,
+        description="Seconds that applied events stay in their stream; above 60 % of memory, none.",
     )
 
     # ingest

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from redis.cluster import RedisCluster
-
+from worker.store import capacity
 from worker.store.keys import Keys
 from worker.store.scripts import Call, Client, Scripts
 
@@ -79,12 +78,7 @@ class Door:
 
     def memory(self) -> tuple[int, int]:
         """Bytes used and `maxmemory` (0 = no limit); of a cluster, the fullest node's."""
-        if isinstance(self._client, RedisCluster):
-            nodes = list(self._client.info("memory", target_nodes=RedisCluster.PRIMARIES).values())
-        else:
-            nodes = [self._client.info("memory")]
-        pairs = [(int(node["used_memory"]), int(node.get("maxmemory", 0))) for node in nodes]
-        return max(pairs, key=lambda pair: pair[0] / (pair[1] or float("inf")))
+        return capacity.memory(self._client)
 
     def lag(self, now_ms: int | None = None) -> list[Lag]:
         """The lag of every shard. Ages are 0 without `now_ms`.

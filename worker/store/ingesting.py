@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from worker.store import capacity
 from worker.store.keys import Keys
 from worker.store.scripts import Call, Client, Scripts
 
@@ -114,6 +115,11 @@ class IngestStore:
         for shard in range(self._keys.shards):
             pipeline.set(self._keys.epoch(shard), secrets.token_hex(8), nx=True)
         pipeline.execute()
+
+    def memory_ratio(self) -> float:
+        """How much of the server's `maxmemory` is used, 0 without a limit."""
+        used, limit = capacity.memory(self._client)
+        return used / limit if limit else 0.0
 
     def waiting(self) -> list[int]:
         """The shards that hold entries behind the cursor last seen here."""

@@ -344,6 +344,15 @@ class TestTrimming:
         shop.drain(batch_size=10)
         assert redis_client.xlen(shop.keys.events(0)) < 300
 
+    def test_where_memory_is_tight_no_applied_entry_is_kept(self, redis_client):
+        shop = Installation(redis_client, shards=1).create()
+        shop.put(viewed("ann", "tea", f"e{n}", T0) for n in range(640))
+        redis_client.config_set("maxmemory", int(redis_client.info("memory")["used_memory"] / 0.7))
+        shop.drain(batch_size=250)
+        redis_client.config_set("maxmemory", 0)
+        assert redis_client.xlen(shop.keys.events(0)) < 300, "but for a node that is not yet full"
+        assert shop.counters()["applied"] == 640
+
 
 def test_a_commit_passes_where_the_server_takes_no_more_data(redis_client):
     shop = prepared(redis_client)
