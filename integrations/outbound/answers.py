@@ -7,6 +7,7 @@ from typing import Any, Final
 from integrations.outbound.contract import Outcome, Response, Verdict
 
 MAX_DETAIL: Final = 300
+MAX_KEY: Final = 8192
 
 UNMENTIONED: Final = Outcome(Verdict.RETRY, "unmentioned", "the answer does not tell of this row")
 """A row that an answer passes over: what became of it is unknown, upserts may be repeated."""
@@ -32,11 +33,14 @@ def sequence(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list) else []
 
 
-def text(value: Any) -> str:
-    """The value if it is a string or a whole number, as a short string without control signs."""
+def text(value: Any, *, most: int = MAX_DETAIL) -> str:
+    """The value if it is a string or a whole number, as a string without control signs.
+
+    most  signs that are kept: few of words for people, all of keys and addresses
+    """
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
-    return "".join(sign if sign.isprintable() else " " for sign in str(value)[:MAX_DETAIL])
+    return "".join(sign if sign.isprintable() else " " for sign in str(value)[:most])
 
 
 def compact(value: Any) -> bytes:

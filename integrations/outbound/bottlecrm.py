@@ -17,7 +17,15 @@ from urllib.parse import quote, urlencode
 from pydantic import Field, JsonValue, SecretStr
 
 from integrations.outbound.abilities import Difference, FieldSpec, FieldType
-from integrations.outbound.answers import UNMENTIONED, compact, document, mapping, sequence, text
+from integrations.outbound.answers import (
+    MAX_KEY,
+    UNMENTIONED,
+    compact,
+    document,
+    mapping,
+    sequence,
+    text,
+)
 from integrations.outbound.contract import (
     Capabilities,
     Credentials,
@@ -105,7 +113,11 @@ class BottleCRM:
         found = [mapping(one) for one in sequence(answer.get("results"))]
         if not isinstance(answer.get("results"), list):
             return (UNMENTIONED,)
-        ours = [one for one in found if text(one.get("email")).casefold() == row.key.casefold()]
+        ours = [
+            one
+            for one in found
+            if text(one.get("email"), most=MAX_KEY).casefold() == row.key.casefold()
+        ]
         if ours:
             return (Outcome(Verdict.OK, "found", vendor_id=text(ours[0].get("id"))),)
         total = answer.get("count")

@@ -24,11 +24,14 @@ class DigestOptions(AdapterOptions):
     period_s: int = Field(3600, ge=60, le=86_400)
 
 
-def digest_capabilities(options: DigestOptions, *, max_bytes: int) -> Capabilities:
-    """One message per period, over as many customers as there are."""
+def digest_capabilities(options: DigestOptions) -> Capabilities:
+    """One message per period, over as many customers as there are.
+
+    The bytes are those of rows, which cost nothing here: a text is cut to what its robot takes.
+    """
     return Capabilities(
         max_rows=10_000,
-        max_bytes=max_bytes,
+        max_bytes=64_000_000,
         matching=Matching.ALL_OR_NOTHING,
         limits=(Limit(1, float(options.period_s)),),
         concurrency=1,

@@ -69,7 +69,7 @@ class Feishu:
     @property
     def capabilities(self) -> Capabilities:
         """See `Adapter.capabilities`."""
-        return digest_capabilities(self.options, max_bytes=20_000)
+        return digest_capabilities(self.options)
 
     def encode(self, rows: Sequence[Row], *, credentials: Credentials, at_s: int) -> HttpCall:
         """See `Adapter.encode`."""

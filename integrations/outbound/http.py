@@ -5,6 +5,7 @@ cookies, proxies or netrc, whatever the environment says.
 """
 
 from http.client import HTTPException
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -25,9 +26,22 @@ _POOLS: Final = {"http": WatchedHTTPPool, "https": WatchedHTTPSPool}
 class _Guarded(IPFilterAdapter):  # type: ignore[misc]  # it ships no types
     """Resolves once, refuses addresses that are not public, connects to the address it checked."""
 
+    def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
+        host, pool = super().build_connection_pool_key_attributes(*args, **kwargs)
+        if not _is_public(ip_address(host["host"].strip("[]"))):
+            raise InvalidIPAddress(host["host"])
+        return host, pool
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Stricter than the filter: neither site-local nor IPv4-compatible addresses of IPv6."""
+    if not address.is_global:
+        return False
+    return address.version == 4 or not (address.is_site_local or int(address) >> 32 == 0)
 
 
 class _Open(HTTPAdapter):

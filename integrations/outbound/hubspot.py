@@ -13,12 +13,21 @@ fields          | inputs[].properties, every value as text; "" clears
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, ClassVar, Final, Self
 
 from pydantic import Field, JsonValue, SecretStr
 
 from integrations.outbound.abilities import Difference, FieldSpec, FieldType
-from integrations.outbound.answers import UNMENTIONED, compact, document, mapping, sequence, text
+from integrations.outbound.answers import (
+    MAX_KEY,
+    UNMENTIONED,
+    compact,
+    document,
+    mapping,
+    sequence,
+    text,
+)
 from integrations.outbound.contract import (
     Capabilities,
     Credentials,
@@ -197,7 +206,8 @@ class HubSpot:
         for one in map(mapping, _list(answer, "results")):
             outcome = Outcome(Verdict.OK, "written", vendor_id=text(one.get("id")) or None)
             trace = text(one.get("objectWriteTraceId"))
-            key = text(mapping(one.get("properties")).get(self.options.id_property)).casefold()
+            properties = mapping(one.get("properties"))
+            key = text(properties.get(self.options.id_property), most=MAX_KEY).casefold()
             told |= {name: outcome for name in (trace or key,) if name}
         return told
 
@@ -213,7 +223,7 @@ def _errors(answer: Mapping[str, Any]) -> dict[str, Outcome]:
             *_list(context, "ids"),
             *_list(context, "id"),
         ]
-        for name in map(text, named):
+        for name in (text(each, most=MAX_KEY) for each in named):
             told |= {name: outcome, name.casefold(): outcome}
     return told
 
@@ -231,7 +241,8 @@ def _refused(response: Response, *, at_s: int, rows: int) -> Outcome:
         return Outcome(Verdict.THROTTLED, policy, detail, wait_s)
     if response.status == 423:
         return Outcome(Verdict.RETRY, code or plain.code, detail)
-    if response.status == 404 or (response.status == 400 and "PROPERTY_DOESNT_EXIST" in detail):
+    no_property = response.status == 400 and b"PROPERTY_DOESNT_EXIST" in response.body
+    if response.status == 404 or no_property:
         return Outcome(Verdict.AUTH, code or plain.code, detail)  # no row can go until it is mended
     return Outcome(plain.verdict, code or plain.code, detail, plain.retry_after_s)
 
@@ -255,6 +266,8 @@ def _as_text(value: JsonValue) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return ";".join(map(_as_text, value))
+    if isinstance(value, float):
+        return f"{Decimal(repr(value)):f}"  # HubSpot takes no exponents
     return value if isinstance(value, str) else compact(value).decode()
 
 

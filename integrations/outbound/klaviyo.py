@@ -20,7 +20,15 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 from pydantic import Field, SecretStr
 
 from integrations.outbound.abilities import Progress
-from integrations.outbound.answers import UNMENTIONED, compact, document, mapping, sequence, text
+from integrations.outbound.answers import (
+    MAX_KEY,
+    UNMENTIONED,
+    compact,
+    document,
+    mapping,
+    sequence,
+    text,
+)
 from integrations.outbound.contract import (
     Capabilities,
     Credentials,
@@ -33,7 +41,6 @@ from integrations.outbound.contract import (
     Verdict,
 )
 from integrations.outbound.options import AdapterOptions, BaseUrl
-from integrations.outbound.retry_after import retry_after_s
 from integrations.outbound.status import outcome_of_status
 
 _LOOK_S: Final = 5.0
@@ -201,7 +208,7 @@ def _with_errors(kept: _Job, rows: Sequence[Row], answer: Mapping[str, Any]) -> 
         str(position): (outcome.code, outcome.detail) for position, outcome in _named(page).items()
     }
     found = {**kept.found, **named}
-    following = text(mapping(answer.get("links")).get("next"))
+    following = text(mapping(answer.get("links")).get("next"), most=MAX_KEY)
     cursor = parse_qs(urlsplit(following).query).get("page[cursor]", [""])[0]
     if cursor and cursor != kept.cursor:
         return Progress(None, kept._replace(cursor=cursor, found=found).told)
@@ -228,9 +235,6 @@ def _refused(response: Response, answer: Mapping[str, Any], *, at_s: int, rows: 
     first = mapping(next(iter(sequence(answer.get("errors"))), None))
     plain = outcome_of_status(response, at_s=at_s, rows=rows)
     verdict, wait_s = plain.verdict, plain.retry_after_s
-    if response.status == 429 and wait_s is None:
-        reset = response.headers.get("ratelimit-reset", "")
-        wait_s = retry_after_s({"retry-after": reset}, at_s=at_s)
     if response.status == 409 and rows > 1:
         verdict = Verdict.SPLIT
     if response.status == 404:

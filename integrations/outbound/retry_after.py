@@ -1,6 +1,7 @@
 """How long a receiver asks us to wait: seconds, an HTTP date, or a vendor's milliseconds.
 
-Source: RFC 9110, section 10.2.3.
+Sources: RFC 9110, section 10.2.3; https://datatracker.ietf.org/doc/html/
+draft-ietf-httpapi-ratelimit-headers-06 (RateLimit-Reset).
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Final
 LONGEST_S: Final = 3600.0
 """A hint is followed no longer than this: a receiver must not park us."""
 
+_UNIX_TIME: Final = 1e9
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?", re.ASCII)
 
 
@@ -41,3 +43,22 @@ def retry_after_s(
         except (ValueError, TypeError, OverflowError, IndexError):
             return None
     return min(max(wait_s, 0.0), longest_s)
+
+
+def rest_s(headers: Mapping[str, str], *, at_s: int) -> float | None:
+    """Seconds to wait by Retry-After, else by RateLimit-Reset or X-RateLimit-Reset.
+
+    A reset counts seconds, or is a Unix time.
+
+    >>> rest_s({"ratelimit-reset": "12"}, at_s=0)
+    12.0
+    >>> rest_s({"x-ratelimit-reset": "1800000030"}, at_s=1_800_000_000)
+    30.0
+    """
+    wait_s = retry_after_s(headers, at_s=at_s)
+    for name in ("ratelimit-reset", "x-ratelimit-reset"):
+        text = headers.get(name, "").strip()
+        if wait_s is None and _NUMBER.fullmatch(text):
+            reset = float(text)
+            wait_s = reset - at_s if reset > _UNIX_TIME else reset
+    return None if wait_s is None else min(max(wait_s, 0.0), LONGEST_S)

@@ -105,10 +105,9 @@ class Salesforce:
             return (_refused(response, answer, at_s=at_s, rows=len(rows)),) * len(rows)
         results = sequence(answer)
         rest_s = self._rest_s(response.headers)
-        told = [_of_record(mapping(one), rest_s) for one in results]
-        if len(told) > len(rows):  # then positions can't be trusted
+        if len(results) != len(rows):  # then no position can be trusted
             return (UNMENTIONED,) * len(rows)
-        return (*told, *[UNMENTIONED] * (len(rows) - len(told)))
+        return tuple(_of_record(mapping(one), rest_s) for one in results)
 
     def schema_call(self, fields: Sequence[FieldSpec], *, credentials: Credentials) -> HttpCall:
         """See `Schema.schema_call`."""

@@ -3,7 +3,7 @@
 from typing import Final
 
 from integrations.outbound.contract import Outcome, Response, Verdict
-from integrations.outbound.retry_after import retry_after_s
+from integrations.outbound.retry_after import rest_s, retry_after_s
 
 _MEANING: Final[dict[int, Verdict]] = {
     **dict.fromkeys(range(200, 300), Verdict.OK),
@@ -28,7 +28,9 @@ def outcome_of_status(response: Response, *, at_s: int, rows: int = 1) -> Outcom
     if rows > 1 and status in _REFUSED_AS_A_WHOLE:
         verdict = Verdict.SPLIT
     wait_s = None
-    if status in {429, 503}:
+    if status == 429:
+        wait_s = rest_s(response.headers, at_s=at_s)
+    elif status == 503:
         wait_s = retry_after_s(response.headers, at_s=at_s)
         if wait_s is not None:
             verdict = Verdict.THROTTLED

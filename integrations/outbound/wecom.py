@@ -57,7 +57,7 @@ class WeCom:
     @property
     def capabilities(self) -> Capabilities:
         """See `Adapter.capabilities`."""
-        return digest_capabilities(self.options, max_bytes=8192)
+        return digest_capabilities(self.options)
 
     def encode(self, rows: Sequence[Row], *, credentials: Credentials, at_s: int) -> HttpCall:
         """See `Adapter.encode`; the text has at most 4,096 bytes."""

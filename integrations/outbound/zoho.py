@@ -147,9 +147,11 @@ class Zoho:
         if not 200 <= response.status < 300 and response.status != 400:
             return (_refused(response, {}, at_s=at_s, rows=len(rows)),) * len(rows)
         told: dict[int, Outcome] = {}
-        if len(results) <= len(rows):
-            for position, one in enumerate(map(mapping, results)):
-                told.setdefault(_index(one, position), _of_record(one))
+        trusted = len(results) == len(rows)  # else a position says nothing, a path still does
+        for position, one in enumerate(map(mapping, results)):
+            place = _index(one, position if trusted else None)
+            if place is not None and (place not in told or told[place].verdict is Verdict.OK):
+                told[place] = _of_record(one)
         return tuple(told.get(position, UNMENTIONED) for position in range(len(rows)))
 
     def schema_call(self, fields: Sequence[FieldSpec], *, credentials: Credentials) -> HttpCall:
@@ -190,7 +192,7 @@ class Zoho:
         return HttpCall(self.name, method, url, headers, body, max_answer=4_194_304)
 
 
-def _index(result: Mapping[str, Any], position: int) -> int:
+def _index(result: Mapping[str, Any], position: int | None) -> int | None:
     """Which record an error speaks of: its path names it where it names one."""
     found = _INDEX.match(text(mapping(result.get("details")).get("json_path")))
     return int(found[1]) if found else position

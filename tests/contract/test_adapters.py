@@ -194,13 +194,17 @@ class TestWhatItHears:
         if adapter.capabilities.is_digest or kind.says_nothing:
             pytest.skip("the status speaks of the whole call")
         rows = kind.rows(min(3, adapter.capabilities.max_rows))
-        last = rows[-1]
-        vendor.silent = {last.key}
+        first = rows[0]
+        vendor.silent = {first.key}
         if isinstance(adapter, Polling):
-            vendor.wrong = {last.key}
-        outcome = pusher.push(rows)[last.customer_id]
+            vendor.wrong = {first.key}
+        told = pusher.push(rows)
+        outcome = told[first.customer_id]
         assert outcome.verdict is Verdict.RETRY
         assert outcome.code == "unmentioned"
+        named = {c for c, outcome in told.items() if outcome.verdict is Verdict.OK}
+        by_key = adapter.capabilities.matching is Matching.KEY and not isinstance(adapter, Polling)
+        assert named == ({row.customer_id for row in rows[1:]} if by_key else set())
 
     @pytest.mark.parametrize(
         ("status", "hint", "wait_s"),

@@ -1,14 +1,21 @@
 """The network code against receivers that misbehave."""
 
 import socket
+import ssl
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from integrations.outbound.contract import MAX_ANSWER, HttpCall
 from integrations.outbound.errors import DeadlineError, ForbiddenTargetError, TransportError
 from integrations.outbound.http import HttpSender
+from tests.contract.crm import running
 
 
 def call(url, method="POST", **headers):
@@ -236,3 +243,83 @@ def test_a_header_that_would_start_another_is_refused(crm, sender):
     with pytest.raises(TransportError):
         sender.send(call(crm.url, **{"x-own": "1\r\nx-other: 2"}))
     assert not crm.received
+
+
+@pytest.mark.parametrize("url", ["https://[fec0::1]/", "https://[::7f00:1]/", "https://[::a00:1]/"])
+def test_outdated_kinds_of_private_addresses_are_refused_too(url):
+    sender = HttpSender(deadline_s=2.0, connect_s=1.0)
+    with pytest.raises(ForbiddenTargetError):
+        sender.send(call(url))
+    sender.close()
+
+
+def test_a_call_may_ask_for_more_of_the_answer_and_for_less(crm, sender):
+    for most in (10, MAX_ANSWER * 2):
+        crm.will_answer(200, body=b"x" * (MAX_ANSWER + 5))
+        response = sender.send(HttpCall("test", "GET", crm.url, {}, b"", max_answer=most))
+        expected = min(most, MAX_ANSWER + 5)
+        assert (len(response.body), response.truncated) == (expected, most == 10)
+
+
+class TestTls:
+    """A server with a certificate of an authority of our own, for the name `localhost`."""
+
+    @pytest.fixture
+    def authority(self, tmp_path):
+        return certificate(tmp_path)
+
+    @pytest.fixture
+    def url(self, authority):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(authority)
+        with running() as crm:
+            crm._server.socket = context.wrap_socket(crm._server.socket, server_side=True)
+            yield crm.url.replace("http://127.0.0.1", "https://localhost")
+
+    def sender(self, **options):
+        return HttpSender(
+            trusted_hosts=frozenset({"localhost", "127.0.0.1"}), deadline_s=5.0, **options
+        )
+
+    def test_an_unknown_authority_is_refused_whatever_the_environment_says(
+        self, url, authority, monkeypatch
+    ):
+        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            monkeypatch.setenv(name, str(authority))
+        sender = self.sender()
+        with pytest.raises(TransportError, match="SSLError"):
+            sender.send(call(url))
+        sender.close()
+
+    def test_a_known_authority_is_trusted_for_the_names_it_certified(self, url, authority):
+        sender = self.sender(ca_file=str(authority))
+        assert sender.send(call(url)).status == 200
+        with pytest.raises(TransportError, match="SSLError"):
+            sender.send(call(url.replace("localhost", "127.0.0.1")))
+        sender.close()
+
+
+def certificate(folder):
+    """A self-signed certificate of `localhost` with its key, in one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path = folder / "localhost.pem"
+    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return path

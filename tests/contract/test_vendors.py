@@ -140,7 +140,7 @@ class TestHubSpot:
             (False, "false"),
             (0, "0"),
             (12.5, "12.5"),
-            (1e-7, "1e-07"),
+            (1e-7, "0.0000001"),
             ("2026-12-01", "2026-12-01"),
             (["a", 1, True], "a;1;true"),
             ([], ""),
@@ -268,7 +268,9 @@ class TestZoho:
         path = {"details": {"json_path": "$.data[2].Email"}}
         fine = {"status": "success", "code": "SUCCESS", "details": {"id": "7"}}
         outcomes = heard(pusher, kind, 207, {"data": [wrong | path, fine]})
-        assert verdicts(outcomes) == [Verdict.RETRY, Verdict.OK, Verdict.PERMANENT]
+        assert verdicts(outcomes) == [Verdict.RETRY, Verdict.RETRY, Verdict.PERMANENT]
+        outcomes = heard(pusher, kind, 207, {"data": [fine, wrong | path, fine]})
+        assert verdicts(outcomes) == [Verdict.OK, Verdict.RETRY, Verdict.PERMANENT]
 
     def test_more_results_than_records_can_be_trusted_by_nobody(self, pusher, kind):
         fine = {"status": "success", "code": "SUCCESS", "details": {"id": "7"}}
