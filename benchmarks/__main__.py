@@ -2,6 +2,7 @@
 
 pipeline      ingest against one Celery task per event; reaction; memory of a customer
 latency       from XADD to the CRM's receipt at 200 events/s
+delivery      calls saved and limits used, rows/s against a bare loop, recovery from an outage
 replay_check  20 worker kills and 3 server kills under 50,000 events, compared with a replay
 """
 
@@ -12,10 +13,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import latency, pipeline, replay_check
+from benchmarks import delivery, latency, pipeline, replay_check
 
 ALL: dict[str, Callable[[Sequence[str]], int]] = {
     "latency": latency.main,
+    "delivery": delivery.main,
     "replay_check": replay_check.main,
     "pipeline": pipeline.main,
 }
