@@ -64,6 +64,7 @@ def configure(settings: Settings, broker_url: str) -> Celery:
             "refresh.*": {"queue": queue(settings, "refresh")},
             "deliver.*": {"queue": queue(settings, "deliver")},
             "models.*": {"queue": queue(settings, "training")},
+            "segments.*": {"queue": queue(settings, "training")},
         },
         task_publish_retry_policy={
             "max_retries": 3, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0,

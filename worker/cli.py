@@ -10,6 +10,7 @@ import typer
 
 from worker.commands import (
     backfill,
+    catalog,
     customers,
     deliveries,
     demo,
@@ -18,7 +19,9 @@ from worker.commands import (
     health,
     models,
     quarantine,
+    recommendations,
     run,
+    segments,
 )
 from worker.failures import failure_of
 from worker.terminal import say
@@ -59,7 +62,8 @@ def _root(
 
 
 for _group in (
-    run, events, backfill, customers, health, quarantine, destinations, deliveries, models, demo,
+    run, events, backfill, customers, health, quarantine, destinations, deliveries, models,
+    segments, recommendations, catalog, demo,
 ):  # fmt: skip
     _group.register(app)
 

@@ -88,6 +88,14 @@ def snapshot() -> None:
     runtime().snapshot_builder.run()
 
 
+@app.task(name="segments.follow")
+def follow() -> None:
+    """Let the segments follow the customers by a step; refresh reads what comes of it."""
+    from worker.follow import follow_of  # noqa: PLC0415  numpy: only where it is used
+
+    follow_of(runtime()).run()
+
+
 @app.task(name="tick")
 def tick() -> None:
     """Look for forgotten work; several beats are harmless."""

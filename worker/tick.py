@@ -17,6 +17,10 @@ ORDERED_MS: Final = 10_000
 #: A shard whose oldest entry is older than this gets an order of its own, beside the pumps.
 STALE_MS: Final = 15_000
 TRAIN_EVERY_S: Final = 30
+#: Segments follow the customers so long after they were fitted, and from then on as often.
+FOLLOW_EVERY_S: Final = 86_400
+#: The lock that `segments.follow` leaves behind until the next step is due.
+FOLLOWED: Final = "followed"
 #: A look whether a snapshot of the index is due is ordered so often.
 SNAPSHOT_MS: Final = 30_000
 
@@ -93,6 +97,10 @@ class Tick:
             return
         if self._plan.snapshots and self._once("snapshot", SNAPSHOT_MS):
             self._order("models.snapshot")
+        fitted_s = self._models.versions("segments")[0][1]
+        due = now_s - fitted_s > FOLLOW_EVERY_S and not self._locks.held(FOLLOWED)
+        if due and self._once("follow", 600_000):
+            self._order("segments.follow")
         oldest_s = min(self._models.versions(kind)[0][1] for kind in KINDS)
         if now_s - oldest_s > self._plan.retrain_interval_s and self._once("train", 3_600_000):
             self._order("models.retrain", None, "age")

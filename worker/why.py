@@ -16,6 +16,7 @@ from integrations.money import major
 from models.features import rfm
 from models.history import Histories, purchase_stats
 from models.segments import state as segments
+from models.segments.model import SegmentModel
 from worker.customer import Found, delivery
 from worker.store.inspecting import Entered, Inspector
 from worker.store.models import KINDS, ArtifactError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from worker.bootstrap import Runtime
 
 _ITEMS: Final = 3
+_FEATURES: Final = 4
 
 
 def explain(active: Runtime, found: Found) -> dict[str, Any]:
@@ -45,6 +47,7 @@ def explain(active: Runtime, found: Found) -> dict[str, Any]:
         },
         "event": _event(active, found, insight),
         "features": _features(active, found, seen, insight),
+        "audiences": insight.get("audiences", []),
         "models": _models(active, insight),
         "reasons": {name: insight.get(name, [])[:_ITEMS] for name in ("buy_again", "new_for_you")},
         "abstained": insight.get("abstained", {}),
@@ -109,31 +112,94 @@ def _features(active: Runtime, found: Found, seen: View, insight: dict[str, Any]
         "active_span_days": int(stats.recency[0]),
         "age_days": int(stats.age[0]),
         "nearest_segments": _nearest(active, past, today, insight) if bought else [],
+        "segment": _segment(active, past, today, insight) if bought else None,
     }
 
 
 def _nearest(
     active: Runtime, past: Histories, today: int, insight: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """The two nearest centroids under the model that spoke."""
-    version = insight.get("model_versions", {}).get("segments")
-    if version is None:
+    """The two nearest segments under the model that spoke, and what speaks for each."""
+    model = _spoke(active, insight)
+    if model is None:
         return []
-    try:
-        artifact = active.models.read("segments", version)
-    except ArtifactError:
-        return []
-    model = segments.from_state(dict(artifact.arrays), dict(artifact.meta["model"]))
-    distance = model.geometry.distances(model.points(model.matrix(past, today)))[0]
+    features = model.matrix(past, today)
+    points = model.points(features)
+    distance = model.geometry.distances(points)[0]
+    near = np.argsort(distance, kind="stable")[:2].tolist()
     return [
         {
             "id": int(model.ids[at]),
-            "name": model.names[at],
+            "name": model.labels[at].name(),
+            "name_zh": model.labels[at].name("zh"),
             "distance": round(float(distance[at]), 4),
             "chosen": int(model.ids[at]) == (insight.get("segment") or {}).get("id"),
         }
-        for at in np.argsort(distance, kind="stable")[:2].tolist()
+        for at in near
     ]
+
+
+def _segment(
+    active: Runtime, past: Histories, today: int, insight: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Why this segment: the features that set it apart from the other one that was nearest."""
+    model, told = _spoke(active, insight), insight.get("segment")
+    if model is None or told is None or told["id"] not in model.ids.tolist():
+        return None
+    features = model.matrix(past, today)
+    point = model.points(features)[0]
+    distance = model.geometry.distances(point[None])[0]
+    own = model.ids.tolist().index(told["id"])
+    other = _runner_up(distance, own)
+    centers = model.geometry.centers
+    pull = (point - centers[other]) ** 2 - (point - centers[own]) ** 2
+    mean, spread = model.population
+    score = (point - mean) / np.where(spread > 0, spread, 1.0)
+    order = np.argsort(-np.abs(pull), kind="stable")[:_FEATURES].tolist()
+    best = distance[own]
+    return {
+        "id": told["id"],
+        "name": told["name"],
+        "name_zh": model.labels[own].name("zh"),
+        "description": model.labels[own].description(),
+        "description_zh": model.labels[own].description("zh"),
+        "since": told["since"],
+        "previous_id": told.get("previous_id"),
+        "pending_id": told.get("pending_id"),
+        "pending_since": told.get("pending_since"),
+        "runner_up": {"id": int(model.ids[other]), "name": model.labels[other].name()},
+        "margin": round(1.0 - float(best / distance[other]), 4) if distance[other] > 0 else 0.0,
+        "because": [
+            {
+                "feature": model.features.columns[at],
+                "value": round(float(features[0, at]), 2),
+                "deviations_from_mean": round(float(score[at]), 2),
+                "speaks_for": int(model.ids[own if pull[at] >= 0 else other]),
+                "share": round(float(abs(pull[at]) / max(np.abs(pull).sum(), 1e-12)), 4),
+            }
+            for at in order
+        ],
+    }
+
+
+def _runner_up(distance: np.ndarray, own: int) -> int:
+    """The nearest of the other segments; the same one if there is no other."""
+    others = [at for at in np.argsort(distance, kind="stable").tolist() if at != own]
+    return int(others[0]) if others else own
+
+
+def _spoke(active: Runtime, insight: dict[str, Any]) -> SegmentModel | None:
+    """The segments that spoke, None if they can't be read any more."""
+    versions = insight.get("model_versions", {})
+    if versions.get("segments") is None:
+        return None
+    try:
+        artifact = active.models.read(
+            "segments", versions["segments"], versions.get("segments_minor", 0)
+        )
+    except ArtifactError:
+        return None
+    return segments.from_state(dict(artifact.arrays), dict(artifact.meta["model"]))
 
 
 def _models(active: Runtime, insight: dict[str, Any]) -> list[dict[str, Any]]:

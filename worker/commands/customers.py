@@ -116,6 +116,7 @@ def _show_insight(insight: dict[str, Any]) -> None:
             [
                 ("as of", insight["as_of"]),
                 ("segment", since),
+                ("rule segments", [one["name"] for one in insight.get("audiences", ())]),
                 ("alive", insight.get("p_alive")),
                 ("buys within 30 d", insight.get("purchase_probability_30d")),
                 ("buys within 90 d", insight.get("purchase_probability_90d")),
@@ -162,6 +163,11 @@ def _show_explanation(told: dict[str, Any]) -> None:
             for one in features["nearest_segments"]
         ]
         show("", table(("nearest segments", "id", "distance", "chosen"), near))
+    if segment := features["segment"]:
+        show("", *_segment_tables(segment))
+    if told["audiences"]:
+        since = ((one["name"], f"since {one['since']}") for one in told["audiences"])
+        show("", pairs(since, title="rule segments"))
     _show_models(told["models"])
     for name, title in (("buy_again", "buy again"), ("new_for_you", "new for you")):
         if told["reasons"][name]:
@@ -169,6 +175,27 @@ def _show_explanation(told: dict[str, Any]) -> None:
     if told["abstained"]:
         show("", pairs(told["abstained"].items(), title="not told"))
     show("", _delivery_table(told["delivery"]))
+
+
+def _segment_tables(segment: dict[str, Any]) -> list[Any]:
+    """Why this segment, in words and numbers."""
+    pending = segment["pending_id"]
+    facts = [
+        ("description", segment["description"]),
+        ("", segment["description_zh"]),
+        ("since", segment["since"]),
+        ("before", segment["previous_id"]),
+        ("runner-up", f"{segment['runner_up']['name']} ({segment['runner_up']['id']})"),
+        ("margin", segment["margin"]),
+        ("waits for", f"{pending} since {segment['pending_since']}" if pending else None),
+    ]
+    rows = [
+        (one["feature"], one["value"], one["deviations_from_mean"], one["speaks_for"], one["share"])
+        for one in segment["because"]
+    ]
+    title = f"segment {segment['id']}: {segment['name']}, {segment['name_zh']}"
+    columns = ("because of", "value", "deviations", "speaks for", "share")
+    return [pairs(facts, title=title), "", table(columns, rows)]
 
 
 def _show_models(spoke: list[dict[str, Any]]) -> None:

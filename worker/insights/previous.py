@@ -27,7 +27,7 @@ def previous(held: Held) -> Previous:
         {one["id"]: one["since"] for one in fields.get("audiences", ())},
         fields["model_versions"],
         held.as_of_s,
-        fields["historic_number_of_orders"],
+        fields.get("historic_number_of_orders", 0),
     )
 
 

@@ -1,4 +1,4 @@
-"""Every move between segments, and into and out of rule segments, is recorded once, with its reason."""
+"""Every move between segments and rule segments is recorded once, with its reason."""
 
 import json
 from dataclasses import replace
