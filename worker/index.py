@@ -131,7 +131,8 @@ class InteractionIndex:
             except (SnapshotError, ModelError, KeyError, TypeError) as error:
                 log.warning("snapshot refused", version=number, reason=str(error))
                 continue
-            if len(marks) == self._population.shards:
+            # Those of another installation, or of data that was lost, know other customers.
+            if [mark.epoch for mark in marks] == self._population.epochs():
                 self._take(neighbors, recommender, marks, number)
                 return number
         return 0

@@ -186,8 +186,7 @@ class NeighborIndex:
             held = np.flatnonzero(values)
             values, item_ids = values[held], [item_ids[i] for i in held.tolist()]
         columns = np.array(self.items.add_all(item_ids), dtype=np.int32)
-        if self._rows.widen(len(self.items)):
-            self._fit()
+        self._widen()
         order = np.argsort(columns)
         columns, values = columns[order], values[order]
         if len(columns) > MOST_ITEMS:
@@ -305,6 +304,7 @@ class NeighborIndex:
         Of an item with many holders `MOST_HOLDERS`, evenly spread, are asked. The asked items
         themselves are left out. Best first, ties by column, at most `count`.
         """
+        self._widen()
         rows = self._rows
         total: dict[int, float] = {}
         holders: dict[int, int] = {}
@@ -332,6 +332,7 @@ class NeighborIndex:
 
     def holders(self, column: int) -> int:
         """How many rows hold an item; exact but for rows that left the base since it was made."""
+        self._widen()
         start = self._rows.base.post_start
         base = int(start[column + 1] - start[column]) if column + 1 < len(start) else 0
         return base + int(self._rows.overlay.postings[1][column])
@@ -346,6 +347,11 @@ class NeighborIndex:
         answer = Items(columns, self._total[columns], self._holders[columns])
         self._total[columns], self._holders[columns] = 0, 0
         return answer
+
+    def _widen(self) -> None:
+        """Make room for items that joined the table since."""
+        if self._rows.widen(len(self.items)):
+            self._fit()
 
     def _fit(self) -> None:
         """Size the scratch arrays to the items that there is room for."""

@@ -126,6 +126,13 @@ class Population:
             int(last[0][1][b"seq"]) if last else 0,
         )
 
+    def epochs(self) -> list[str]:
+        """The epoch of each shard."""
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in range(self._keys.shards):
+            pipeline.get(self._keys.epoch(shard))
+        return [(epoch or b"").decode() for epoch in pipeline.execute()]
+
     def behind(self, marks: Sequence[Watermark]) -> int:
         """How many deltas came behind the mark of the shard that had most of them."""
         pipeline = self._client.pipeline(transaction=False)
