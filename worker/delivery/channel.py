@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from integrations.destinations import Destination
 from integrations.insight_fields import steps_of
 from integrations.mapping import MappedField
 from integrations.outbound import registry
-from integrations.outbound.abilities import Lookup
+from integrations.outbound.abilities import Authorizing, Lookup, Polling
 from integrations.outbound.contract import Adapter, Capabilities, HttpCall, Response
 from integrations.outbound.errors import OptionsError, UnknownAdapterError
 from integrations.outbound.http import HttpSender
@@ -65,10 +66,25 @@ class Channel:
         """It takes events, in order per customer."""
         return self.capabilities.is_stream
 
+    @cached_property
+    def looks_up(self) -> bool:
+        """A record is looked up before it is written."""
+        return isinstance(self.adapter, Lookup)
+
+    @cached_property
+    def authorizes(self) -> bool:
+        """Calls carry a token that a call of its own gets."""
+        return isinstance(self.adapter, Authorizing)
+
+    @cached_property
+    def polls(self) -> bool:
+        """Calls begin jobs, which are asked about."""
+        return isinstance(self.adapter, Polling)
+
     @property
     def lease_ms(self) -> int:
         """A claim is ours for more than twice the time that its calls may take."""
-        calls = 2 if isinstance(self.adapter, Lookup) else 1
+        calls = 2 if self.looks_up else 1
         return int(1000 * (2 * calls * self.timeout_s + _MARGIN_S))
 
     @property

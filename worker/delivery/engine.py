@@ -7,7 +7,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from random import Random
 from typing import Any, Final
 
-from integrations.outbound.abilities import Polling
 from worker.clock import Clock
 from worker.delivery.channel import Channel
 from worker.delivery.content import Parcel, batches, parcel
@@ -35,6 +34,8 @@ class Line:
         self.blocked_until = float("-inf")
         self.asked_jobs = float("-inf")
         self.authorizing: Future[int] | None = None
+        self.found: list[Row] = []
+        self.looked = float("-inf")
         self._threads = min(channel.concurrency, _THREADS)
         self._pool: ThreadPoolExecutor | None = None
         self.pending: set[Future[int]] = set()
@@ -99,7 +100,6 @@ class Deliver:
             store, destinations, self._tokens, self._jobs, clock,
             max_attempts=max_attempts, rng=self._rng,
         )  # fmt: skip
-        self._looked = float("-inf")
 
     def round(self) -> int:
         """Send what is due and see what has ended; how many rows it moved."""
@@ -143,27 +143,40 @@ class Deliver:
 
     def _start(self) -> int:
         now = self._clock.monotonic()
-        if self._pending and now - self._looked < LOOK_EVERY_S:
-            return 0
-        self._looked = now
-        ready = {name: line for name, line in self._lines.items() if line.is_ready(now)}
-        if not ready:
-            return 0
-        due = self._store.due({name: self._share(line) for name, line in ready.items()})
+        ready = [line for line in self._lines.values() if line.is_ready(now)]
+        self._look(ready, now)
         started = 0
-        for name, line in ready.items():
-            if isinstance(line.channel.adapter, Polling):
+        for line in ready:
+            if line.channel.polls:
                 self._ask_jobs(line, now)
-            if due[name]:
-                started += self._start_line(line, due[name], now)
+            if line.found:
+                started += self._start_line(line, now)
         return started
+
+    def _look(self, lines: Sequence[Line], now: float) -> None:
+        """Look for due rows of lines that have used up what was found, or found it long ago.
+
+        What was found may be another worker's by now: a claim takes only what is due.
+        """
+        is_busy = bool(self._pending)
+        looking = [
+            line
+            for line in lines
+            if now - line.looked >= (LOOK_EVERY_S if is_busy else 0.0)
+            and (len(line.found) < line.rows or now - line.looked >= BLOCKED_S)
+        ]
+        if not looking:
+            return
+        due = self._store.due({line.channel.name: self._share(line) for line in looking})
+        for line in looking:
+            line.found, line.looked = due[line.channel.name], now
 
     def _share(self, line: Line) -> int:
         """Rows to look for in a shard: enough to fill all calls, however rows are spread."""
         return max(8, min(line.rows, 2 * line.rows // self._shards + 8))
 
-    def _start_line(self, line: Line, rows: list[Row], now: float) -> int:
-        channel = line.channel
+    def _start_line(self, line: Line, now: float) -> int:
+        channel, rows = line.channel, line.found
         max_rows = channel.capabilities.max_rows
         token = self._token(line, now)
         if token is None:
@@ -172,6 +185,7 @@ class Deliver:
         if not calls:
             return 0
         claimed_at = self._clock.monotonic()
+        line.found = rows[len(calls) * max_rows :]
         claimed = self._store.claim(channel, rows[: len(calls) * max_rows])
         ready, moved = self._prepare(channel, claimed)
         held = self._store.hold([(one.claimed.row, one.claim) for one in ready]) if ready else []
@@ -188,7 +202,7 @@ class Deliver:
         left = [kept(one, "unsent") for batch in filled[len(calls) :] for one in batch]
         if unused or left:
             self._store.settle(channel, left, unused)
-        return moved + len(ours) - len(left)
+        return max(moved + len(ours) - len(left), bool(line.found))
 
     def _prepare(self, channel: Channel, claimed: Sequence[Claimed]) -> tuple[list[Parcel], int]:
         """What to send; rows without news are settled at once, and counted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from random import Random
-from typing import Final
+from typing import Final, cast
 
 from integrations.outbound.abilities import Lookup
 from integrations.outbound.contract import HttpCall, Outcome, Response, Row, Verdict
@@ -172,17 +172,18 @@ class Sender:
         for the next would stand in the way of all who do the same. "" where there is none in time.
         """
         unknown = [one for one in parcels if one.row.vendor_id is None]
-        if not isinstance(channel.adapter, Lookup) or not unknown:
+        if not channel.looks_up or not unknown:
             return list(parcels), task
         if self._is_late(channel, task):
             return [_UNSENT] * len(parcels), task
         rows = [one.row for one in unknown]
-        request = channel.adapter.lookup(rows, credentials=credentials(task.token))
+        adapter = cast("Lookup", channel.adapter)
+        request = adapter.lookup(rows, credentials=credentials(task.token))
         answer = self._exchange(channel, request)
         if isinstance(answer, Outcome):
             outcomes = [answer] * len(rows)
         else:
-            read = channel.adapter.read_lookup(rows, answer, at_s=self._clock.now_s())
+            read = adapter.read_lookup(rows, answer, at_s=self._clock.now_s())
             outcomes = [*read, *[_SILENT] * (len(rows) - len(read))][: len(rows)]
         ended = self._end_of_call(channel, task, outcomes)
         self._destinations.run([self._destinations.report(channel.name, ended)])

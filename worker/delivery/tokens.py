@@ -29,7 +29,7 @@ class Tokens:
 
     def current(self, channel: Channel) -> Token | None:
         """The token to call with; None where one has to be got first."""
-        if not isinstance(channel.adapter, Authorizing):
+        if not channel.authorizes:
             return NONE
         known = self._known.get(channel.name, NONE)
         if not self._is_good(known):
