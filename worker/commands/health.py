@@ -163,7 +163,7 @@ def _facts(look: dict[str, Any]) -> Any:
     reasons = ", ".join(f"{count:,} {name}" for name, count in by_reason.items())
     facts = {
         "events": f"{ingest['applied']:,} applied, {ingest['duplicates']:,} duplicates,"
-        f" {ingest['quarantined']:,} refused",
+        f" {ingest['echoes']:,} echoes of our writes, {ingest['quarantined']:,} refused",
         "insights": f"{refresh['written']:,} written, {refresh['pushed']:,} pushed,"
         f" {refresh['transitions']:,} moves between segments",
         "deliveries": f"{sent['ok']:,} delivered, {sent['unchanged']:,} unchanged,"

@@ -1,8 +1,13 @@
 """The file of destinations: what it may say, and what is told about a mistake."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from integrations.destinations import DestinationsError, load_destinations
+from integrations.destinations import Destination, DestinationsError, load_destinations
+from integrations.mapping import MappedField
+from integrations.outbound.registry import names
 
 GOOD = """
 [destinations.hubspot]
@@ -89,8 +94,8 @@ destinations:
             "round = 2",
             'round = "two"',
             (
-                "fields, number 2 (reflex_p_alive), round: should be a valid integer, unable to parse"
-                " string as an integer"
+                "fields, number 2 (reflex_p_alive), round: should be a valid integer, unable to"
+                " parse string as an integer"
             ),
         ),
         (
@@ -176,3 +181,18 @@ def test_every_mistake_is_told_at_once(write):
     with pytest.raises(DestinationsError) as caught:
         load_destinations(path, {})
     assert len(caught.value.problems) == 3
+
+
+DOCS = Path(__file__).parents[3] / "docs" / "destinations.md"
+
+
+def test_the_page_names_every_key_and_its_example_works(write):
+    text = DOCS.read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (destination,) = load_destinations(write(example), ENVIRON)
+    assert [rule.target for rule in destination.fields][:2] == ["reflex_segment", "reflex_p_alive"]
+    keys = {*Destination.model_fields, *MappedField.model_fields} - {"name", "secrets"}
+    for name in keys:
+        assert re.search(rf"^\| [^|]*`{name}`", text, re.MULTILINE), name
+    for name in names():
+        assert f"`{name}`](adapters/" in text, name
