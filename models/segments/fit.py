@@ -8,17 +8,23 @@ from numpy.typing import NDArray
 from models.checks import DomainError, of_rank, require
 from models.features import FeatureSet, feature_matrix, fit_features
 from models.history import Histories
+from models.segments.density import Density, fit_dbscan
 from models.segments.geometry import Centroids, Geometry
+from models.segments.hierarchy import fit_agnes
 from models.segments.kmeans import fit_kmeans
 from models.segments.labels import Label
 from models.segments.matching import Matched, match_centroids
-from models.segments.model import FIRST_ID, SegmentModel
+from models.segments.minibatch import fit_minibatch
+from models.segments.mixture import fit_mixture
+from models.segments.model import FIRST_ID, OUTLIERS, SegmentModel
 from models.segments.naming import label_segments
+from models.segments.rfm_rules import KEYS, Quintiles, fit_rfm_rules
 from models.segments.scaling import Scaling, fit_scaling, rescale, scale
 
 Matrix: TypeAlias = NDArray[np.float64]
+Ids: TypeAlias = NDArray[np.int64]
 
-ALGORITHMS = ("kmeans",)
+ALGORITHMS = ("kmeans", "minibatch", "gaussian_mixture", "agnes", "dbscan", "rfm_rules")
 DEFAULT_K = 6
 LEAST_CUSTOMERS = 30
 CUSTOMERS_PER_SEGMENT = 10
@@ -33,6 +39,7 @@ def fit_segments(
     k: int | None = None,
     feature_set: str = "shipped",
     horizon_days: int = 90,
+    height: float | None = None,
     previous: SegmentModel | None = None,
 ) -> SegmentModel:
     """Fit segments on everything that happened up to and with `as_of_day`.
@@ -41,16 +48,32 @@ def fit_segments(
     rng           chooses starts and samples
     algorithm     one of ALGORITHMS
     k             number of segments; None = that of `previous`, else DEFAULT_K; there are never
-                  more than one per 10 customers, nor more than distinct customers (see `notes`)
+                  more than one per 10 customers, nor more than distinct customers (see `notes`);
+                  DBSCAN and the rules choose their own
+    height        AGNES only: cut the tree at this height rather than into k
     feature_set   key of `models.features.COLUMNS`
     horizon_days  that the value columns look ahead, >= 1
     previous      the live model: its centers start the search, its ids and labels live on
     Raises        ShapeError, DomainError (fewer than 30 customers have bought), NumericError
+
+    >>> from models.history import from_orders
+    >>> who = np.concatenate((np.arange(60), np.repeat(np.arange(60, 90), 9)))
+    >>> day = np.concatenate((np.arange(60) % 9, np.arange(270) % 99 + 100))
+    >>> shop = from_orders(90, who, day, np.full(len(who), 500))
+    >>> model = fit_segments(shop, 200, rng=np.random.default_rng(0), k=2)
+    >>> model.ids, model.features.columns[:3]
+    (array([1, 2]), ('recency_days', 'purchase_days', 'money_minor'))
     """
     features = fit_features(feature_set, histories, as_of_day, horizon_days=horizon_days)
     table = feature_matrix(features, histories, as_of_day)
     return fit_matrix(
-        table[table[:, 1] > 0], features, rng=rng, algorithm=algorithm, k=k, previous=previous
+        table[table[:, 1] > 0],
+        features,
+        rng=rng,
+        algorithm=algorithm,
+        k=k,
+        height=height,
+        previous=previous,
     )
 
 
@@ -61,6 +84,7 @@ def fit_matrix(
     rng: np.random.Generator,
     algorithm: str = "kmeans",
     k: int | None = None,
+    height: float | None = None,
     previous: SegmentModel | None = None,
     scaling: Scaling | None = None,
 ) -> SegmentModel:
@@ -85,10 +109,35 @@ def fit_matrix(
     points = scale(scaling, table) * features.weights
     asked = k or (DEFAULT_K if previous is None else len(previous.ids))
     size, notes = _size(points, asked)
+    notes += _constant(points, features)
     live = _live_centers(previous, features, scaling)
-    geometry: Geometry = Centroids(fit_kmeans(points, size, rng, live))
-    matched = _identify(geometry.centers, live, previous)
+    geometry = _search(algorithm, points, size, height, None if live is None else live[1], rng)
+    if geometry is None:
+        geometry, algorithm = Centroids(points.mean(axis=0, keepdims=True)), "kmeans"
+        notes += ("DBSCAN found no group that is dense enough: all customers are one segment.",)
+    matched = _identify(geometry, live, previous)
     return _labeled(algorithm, features, scaling, geometry, matched, points, previous, notes)
+
+
+def _search(
+    algorithm: str,
+    points: Matrix,
+    k: int,
+    height: float | None,
+    live: Matrix | None,
+    rng: np.random.Generator,
+) -> Geometry | None:
+    if algorithm == "kmeans":
+        return Centroids(fit_kmeans(points, k, rng, live))
+    if algorithm == "minibatch":
+        return Centroids(fit_minibatch(points, k, rng))
+    if algorithm == "agnes":
+        return Centroids(fit_agnes(points, k, rng, height))
+    if algorithm == "gaussian_mixture":
+        return fit_mixture(points, k, rng)
+    if algorithm == "dbscan":
+        return fit_dbscan(points, rng)
+    return fit_rfm_rules(points)
 
 
 def _size(points: Matrix, asked: int) -> tuple[int, tuple[str, ...]]:
@@ -103,23 +152,40 @@ def _size(points: Matrix, asked: int) -> tuple[int, tuple[str, ...]]:
     return most, (f"{asked} segments were asked for; {why}, make {most}.",)
 
 
+def _constant(points: Matrix, features: FeatureSet) -> tuple[str, ...]:
+    same = points.min(axis=0) == points.max(axis=0)
+    if same.all() or not same.any():
+        return ()
+    names = ", ".join(np.array(features.columns)[same].tolist())
+    return (f"All customers have the same {names}: it tells nobody apart.",)
+
+
 def _live_centers(
     previous: SegmentModel | None, features: FeatureSet, scaling: Scaling
-) -> Matrix | None:
-    """Return the live centers on the new scale; None if they lie in other columns."""
+) -> tuple[Ids, Matrix] | None:
+    """Return live ids and centers on the new scale; None if they lie in other columns."""
     if previous is None or previous.features.name != features.name:
         return None
-    unweighted = previous.geometry.centers / previous.features.weights
-    return rescale(unweighted, previous.scaling, scaling) * features.weights
+    groups = previous.ids != OUTLIERS
+    unweighted = previous.geometry.centers[groups] / previous.features.weights
+    centers = rescale(unweighted, previous.scaling, scaling) * features.weights
+    return previous.ids[groups], centers
 
 
-def _identify(centers: Matrix, live: Matrix | None, previous: SegmentModel | None) -> Matched:
-    if previous is None:
-        return Matched(FIRST_ID + np.arange(len(centers)), FIRST_ID + len(centers))
-    if live is None:
-        fresh = previous.next_id + np.arange(len(centers))
-        return Matched(fresh, previous.next_id + len(centers))
-    return match_centroids(centers, live, previous.ids, previous.next_id)
+def _identify(
+    geometry: Geometry, live: tuple[Ids, Matrix] | None, previous: SegmentModel | None
+) -> Matched:
+    """Return an id for every row of the geometry; outliers always have theirs."""
+    first = 1 if isinstance(geometry, Density) else 0
+    centers = geometry.centers[first:]
+    if previous is not None and live is not None:
+        if isinstance(geometry, Quintiles) and isinstance(previous.geometry, Quintiles):
+            return Matched(previous.ids[np.argsort(previous.geometry.rules)], previous.next_id)
+        matched = match_centroids(centers, live[1], live[0], previous.next_id)
+    else:
+        start = FIRST_ID if previous is None else previous.next_id
+        matched = Matched(start + np.arange(len(centers)), start + len(centers))
+    return Matched(np.append([OUTLIERS] * first, matched.ids).astype(np.int64), matched.next_id)
 
 
 def _labeled(
@@ -138,16 +204,25 @@ def _labeled(
     if previous is not None:
         kept = dict(zip(previous.ids.tolist(), previous.labels, strict=True))
     mean, spread = points.mean(axis=0), points.std(axis=0)
-    centers = geometry.centers[order]
-    z = (centers - mean) / np.where(spread > 0, spread, 1.0)
+    ordered = geometry.reordered(order)
+    z = (ordered.centers - mean) / np.where(spread > 0, spread, 1.0)
     return SegmentModel(
         algorithm=algorithm,
         features=features,
         scaling=scaling,
-        geometry=Centroids(centers),
+        geometry=ordered,
         ids=ids,
-        labels=label_segments(z, [kept.get(one) for one in ids.tolist()]),
+        labels=label_segments(z, [kept.get(one) for one in ids.tolist()], _fixed_keys(ordered)),
         next_id=matched.next_id,
         population=np.vstack((mean, spread)),
         notes=notes,
     )
+
+
+def _fixed_keys(geometry: Geometry) -> dict[int, str]:
+    """Return the names, by row, that do not depend on where a segment lies."""
+    if isinstance(geometry, Quintiles):
+        return {row: KEYS[rule] for row, rule in enumerate(geometry.rules.tolist())}
+    if len(geometry.centers) == 1:
+        return {0: "everyone"}
+    return {0: "outliers"} if isinstance(geometry, Density) else {}

@@ -1,18 +1,19 @@
 """How far a customer is from each segment: one family of distances for every algorithm.
 
-Centroids  k-means, MiniBatch k-means, AGNES: the distance to one centroid per segment
-Density    DBSCAN: the distance to the nearest of a segment's anchors over the reach; the last
-           resort, at distance 1, is to be an outlier
-Mixture    Gaussian mixture: what is lost in log-likelihood against the best place there is
-Quintiles  rules over recency, frequency and money: the way to the nearest cell of the segment
+Centroids          k-means, MiniBatch k-means, AGNES: the distance to one center per segment
+density.Density    DBSCAN: the distance to the nearest of a group's anchors over the reach; to be an
+                   outlier is at distance 1
+mixture.Mixture    Gaussian mixture: what is lost in log-likelihood against the best place there is
+rfm_rules.Quintiles  rules over recency, frequency, money: the way to the segment's nearest cell
 """
 
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.artifact import Arrays
 from models.checks import ShapeError, of_rank, require
 
 Matrix: TypeAlias = NDArray[np.float64]
@@ -36,6 +37,16 @@ class Geometry(Protocol):
 
     def strangeness(self, distances: Matrix) -> NDArray[np.float64]:
         """Return (n,) how far from every group those are who have these distances, >= 0."""
+
+    def reordered(self, order: NDArray[np.int64]) -> Self:
+        """Return the same geometry with its segments in another order."""
+
+    def arrays(self) -> Arrays:
+        """Return what `read` needs besides the centers."""
+
+    @classmethod
+    def read(cls, centers: Matrix, arrays: Arrays) -> Self:
+        """Return the geometry of these arrays; raise ShapeError or DomainError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,19 @@ class Centroids:
         gap = self.unit
         nearest: NDArray[np.float64] = distances.min(axis=1)
         return nearest / (gap if gap > 0 else 1.0)
+
+    def reordered(self, order: NDArray[np.int64]) -> Self:
+        """Return the same geometry with its segments in another order."""
+        return type(self)(self.centers[order])
+
+    def arrays(self) -> Arrays:
+        """Return nothing: the centers are all there is."""
+        return {}
+
+    @classmethod
+    def read(cls, centers: Matrix, arrays: Arrays) -> Self:  # noqa: ARG003 - as the others
+        """Return the geometry of these centers."""
+        return cls(centers)
 
 
 def median_gap(centers: Matrix) -> float:

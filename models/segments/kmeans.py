@@ -12,8 +12,9 @@ Matrix: TypeAlias = NDArray[np.float64]
 
 COLD_STARTS = 10
 WORTH = 0.01  # an optimum elsewhere must be better by this share to send customers there
-SPARE = 0.002  # inertia given away so that fewer customers move
-_STEPS = np.linspace(0.0, 1.0, 11)
+SPARE = 0.003  # inertia given away so that fewer customers move
+MOST_MOVED = 0.04  # of the customers, if that leaves the centers within WORTH of the best
+_STEPS = np.linspace(0.0, 1.0, 21)
 
 
 def fit_kmeans(
@@ -24,7 +25,7 @@ def fit_kmeans(
     points  (n, d) with at least k distinct rows
     live    (j, d) centers to start from; with j < k a segment more starts where customers are
             served worst; with j > k they are of no use. Where k = j, centers go toward the new
-            optimum only until they are within SPARE of it.
+            optimum only until they are within SPARE of it, or MOST_MOVED customers have moved.
     Source  Lloyd (1982), "Least squares quantization in PCM"; Arthur & Vassilvitskii (2007),
             "k-means++"
 
@@ -58,12 +59,19 @@ def inertia(points: Matrix, centers: Matrix) -> float:
 
 
 def _least_move(points: Matrix, starts: Matrix, best: Matrix) -> Matrix:
-    """Return the first centers on the way from starts to best that are as good as the best."""
-    enough = (1.0 + SPARE) * inertia(points, best)
+    """Return the first centers on the way from starts to best that are good enough."""
+    least = inertia(points, best)
+    before = squared_distances(points, starts).argmin(axis=1)
+    held = None
     for share in _STEPS:
         centers: Matrix = starts + share * (best - starts)
-        if inertia(points, centers) <= enough:
+        distances = squared_distances(points, centers)
+        now = float(distances.min(axis=1).mean())
+        if held is not None and (distances.argmin(axis=1) != before).mean() > MOST_MOVED:
+            return held
+        if now <= (1.0 + SPARE) * least:
             return centers
+        held = centers if now <= (1.0 + WORTH) * least else None
     return best
 
 

@@ -1,8 +1,9 @@
 """Labels of segments, from where their centers lie in recency, frequency and money."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -27,12 +28,15 @@ _SUFFIXES = (
 )
 
 
-def label_segments(z: Matrix, kept: Sequence[Label | None]) -> tuple[Label, ...]:
+def label_segments(
+    z: Matrix, kept: Sequence[Label | None], fixed: Mapping[int, str] = MappingProxyType({})
+) -> tuple[Label, ...]:
     """Label every segment; all names differ.
 
     z       (k, >= 3) z-scores of the centers among all customers: recency (high = long ago),
             frequency, money, and tenure if it is known
     kept    (k,) the label that a segment already has, None for a new one
+    fixed   keys of rows that are named by what they are, not by their scores
     Raises  ShapeError
 
     >>> z = np.array([[-1.0, 1.0, 1.0], [1.0, -1.0, -1.0], [1.0, 0.6, 0.9]])
@@ -43,11 +47,16 @@ def label_segments(z: Matrix, kept: Sequence[Label | None]) -> tuple[Label, ...]
         raise ShapeError(f"z is {z.shape}, kept has {len(kept)}")
     labels = [None if old is None else _aged(old, row) for old, row in zip(kept, z, strict=True)]
     keys = [key_of(row) for row in z]
+    for row, key in fixed.items():
+        old, keys[row] = kept[row], key
+        own = "" if old is None else old.own
+        labels[row] = Label(key, levels=_levels(z[row]), own=own)
     for key in dict.fromkeys(keys):
         alike = [i for i, other in enumerate(keys) if other == key]
         for i, suffix in zip(alike, _suffixes(z[alike, :3]), strict=True):
             if labels[i] is None:
-                own = "" if kept[i] is None else kept[i].own  # type: ignore[union-attr]
+                old = kept[i]
+                own = "" if old is None else old.own
                 labels[i] = _free(Label(key, suffix, levels=_levels(z[i]), own=own), labels)
     return tuple(label for label in labels if label is not None)
 

@@ -41,7 +41,7 @@ class Policy(NamedTuple):
     dwell_days  >= 0: and have been so for so many calendar days; 0 = at once
     """
 
-    patience: float = 0.15
+    patience: float = 0.35
     margin: float = 0.0
     dwell_days: int = 0
 
@@ -74,7 +74,7 @@ def settle(
     Raises    ShapeError, DomainError
 
     >>> from models.segments.examples import on_a_line
-    >>> past_halfway = np.expm1(np.full((1, 3), 1.1))
+    >>> past_halfway = np.expm1(np.full((1, 3), 1.3))
     >>> monday = settle(
     ...     on_a_line(0.0, 2.0), past_halfway, unsettled(1)._replace(ids=np.array([1])), 9
     ... )

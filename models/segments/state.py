@@ -9,11 +9,22 @@ from models.checks import DomainError, require
 from models.features import COLUMNS, FeatureSet, Value
 from models.forecast.beta_geometric import MBGNBD
 from models.forecast.gamma_gamma import GammaGamma
-from models.segments.geometry import Centroids
+from models.segments.density import Density
+from models.segments.geometry import Centroids, Geometry
 from models.segments.labels import Label
+from models.segments.mixture import Mixture
 from models.segments.model import SegmentModel
+from models.segments.rfm_rules import Quintiles
 from models.segments.scaling import Scaling
 
+GEOMETRIES: dict[str, type[Geometry]] = {
+    "kmeans": Centroids,
+    "minibatch": Centroids,
+    "gaussian_mixture": Mixture,
+    "agnes": Centroids,
+    "dbscan": Density,
+    "rfm_rules": Quintiles,
+}
 _BTYD = ("r", "alpha", "a", "b", "unit_days")
 _LABEL = ("key", "suffix", "number", "levels", "own", "failed")
 
@@ -41,6 +52,7 @@ def to_state(model: SegmentModel) -> tuple[Arrays, Meta]:
         "ids": model.ids,
         "population": model.population,
         "centers": model.geometry.centers,
+        **model.geometry.arrays(),
     }
     meta: Meta = {
         "algorithm": model.algorithm,
@@ -57,13 +69,14 @@ def to_state(model: SegmentModel) -> tuple[Arrays, Meta]:
 def from_state(arrays: Arrays, meta: Meta) -> SegmentModel:
     """Return the model that `to_state` described; raise ShapeError or DomainError."""
     features = _features(arrays, meta)
-    labels = _labels(meta)
+    labels, algorithm = _labels(meta), text(meta, "algorithm")
+    require(algorithm in GEOMETRIES, f"{algorithm!r} is an algorithm")
     d, k = len(features.columns), len(labels)
     return SegmentModel(
-        algorithm=text(meta, "algorithm"),
+        algorithm=algorithm,
         features=features,
         scaling=Scaling(vector(arrays, "center", d), vector(arrays, "spread", d)),
-        geometry=Centroids(matrix(arrays, "centers", (k, d))),
+        geometry=GEOMETRIES[algorithm].read(matrix(arrays, "centers", (k, d)), arrays),
         ids=vector(arrays, "ids", k).astype(np.int64),
         labels=labels,
         next_id=integer(meta, "next_id"),

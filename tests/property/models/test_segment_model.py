@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from models.features import FeatureSet
 from models.segments.fit import fit_matrix
 from models.segments.geometry import Centroids
+from models.segments.kmeans import SPARE, WORTH
 from models.segments.labels import Label
 from models.segments.matching import match_centroids
 from models.segments.model import SegmentModel, assign
@@ -105,7 +106,7 @@ def test_names_are_distinct_in_both_languages_and_stay_on_a_second_look(rows, da
 
 
 @given(st.integers(30, 80), st.integers(0, 2**31), st.integers(1, 9))
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 def test_any_shop_can_be_segmented_and_segmented_again(customers, seed, distinct):
     rng = np.random.default_rng(seed)
     features = rng.lognormal(2, 2, (distinct, 3))[rng.integers(0, distinct, customers)].round()
@@ -113,6 +114,10 @@ def test_any_shop_can_be_segmented_and_segmented_again(customers, seed, distinct
     model = fit_matrix(features, rfm, rng=rng)
     again = fit_matrix(features, rfm, rng=rng, previous=model)
     assert len(model.ids) <= distinct
-    assert again.ids.tolist() == model.ids.tolist()
-    assert again.names == model.names
-    assert (assign(again, features).ids == assign(model, features).ids).all()
+    assert len(again.ids) == len(model.ids)
+    before, after = (np.square(assign(one, features).distance).mean() for one in (model, again))
+    if (again.ids == model.ids).all():
+        assert after <= (1 + SPARE) * before + 1e-9
+        assert again.names == model.names
+    else:  # another optimum was clearly better, and far away
+        assert after < (1 - WORTH / 2) * before

@@ -44,7 +44,7 @@ def test_three_kinds_are_three_segments_with_their_names(model):
 
 def test_a_refit_on_moved_customers_keeps_ids_names_and_people(model):
     drifted = shop(seed=9) * np.array([1.15, 1.1, 1.2])
-    again = fit_segments(drifted, rng=np.random.default_rng(2), previous=model)
+    again = fit_segments(drifted, k=3, rng=np.random.default_rng(2), previous=model)
     assert again.ids.tolist() == model.ids.tolist()
     assert again.names == model.names
     assert again.next_id == model.next_id
@@ -117,9 +117,9 @@ def test_settling_needs_a_clear_difference():
     at = np.expm1(np.array([[1.0], [1.04], [1.2]])).repeat(3, axis=1)
     in_1, in_99 = (unsettled(3)._replace(ids=np.full(3, one)) for one in (1, 99))
     assert assign(two, at).ids.tolist() == [1, 2, 2]
-    assert settle(two, at, in_1, 5, Policy(margin=0.1)).ids.tolist() == [1, 1, 2]
-    assert settle(two, at, in_99, 5, Policy(margin=0.1)).ids.tolist() == [1, 2, 2]
-    assert settle(two, at, in_1, 5, Policy(margin=0.0)).ids.tolist() == [1, 2, 2]
+    assert settle(two, at, in_1, 5, Policy(0.0, margin=0.1)).ids.tolist() == [1, 1, 2]
+    assert settle(two, at, in_99, 5, Policy(0.0, margin=0.1)).ids.tolist() == [1, 2, 2]
+    assert settle(two, at, in_1, 5, Policy(0.0)).ids.tolist() == [1, 2, 2]
 
 
 def test_a_warm_start_on_cdnow_moves_few_customers(cdnow, end_of_calibration):
