@@ -17,6 +17,7 @@ from worker.store.destinations import Ended
 #: A state is tried again after 5 s on average at first, then twice as long, at most so long.
 STATE_FIRST_S: Final = 5.0
 STATE_MAX_S: Final = 3600.0
+STATE_MIN_S: Final = 1.0
 #: An event is given up when it has been tried for so long: 75 hours 35 minutes.
 EVENT_MAX_S: Final = float(sum(STEPS_S))
 #: A destination that is busy and names no time gets so much rest, and never less than the second.
@@ -25,11 +26,13 @@ REST_MIN_S: Final = 1.0
 
 
 def state_delay_s(attempts: int, rng: Random) -> float:
-    """Full jitter: uniform in [0, min(hour, 10 s x 2^(attempts - 1))); a state never expires.
+    """Full jitter: uniform in [0, min(hour, 10 s x 2^(attempts - 1))), but a second at least, so
+    that a call that came to no end here has come to one there; a state never expires.
 
     Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
-    return rng.random() * min(STATE_MAX_S, 2 * STATE_FIRST_S * 2.0 ** min(attempts - 1, 20))
+    longest_s = min(STATE_MAX_S, 2 * STATE_FIRST_S * 2.0 ** min(attempts - 1, 20))
+    return max(STATE_MIN_S, rng.random() * longest_s)
 
 
 def end_of_row(
