@@ -247,11 +247,12 @@ def measure(customers: int, events: int) -> list[dict[str, Any]]:
         found = check(
             made, index, held, sample, lambda one: index.similar([one], K, two_stage=two)[0]
         )
-        note = f"items held by more than {two.held_share:.0%} find no candidates; {two.candidates}"
+        note = f"the most held items, up to {two.skipped:.0%} of a row's squared norm, find no"
+        note += f" candidates; {two.candidates} are scored exactly"
         rows.append(
             {"variant": "two-stage", **_percentiles(faster), **found, "reverse_recall": None}
             | base
-            | {"note": note + " are scored exactly; the row's own update is not in the time"}
+            | {"note": note + "; the row's own update is not in the time"}
         )
     return rows + peers(made)
 

@@ -108,6 +108,8 @@ class InteractionIndex:
         number: int,
     ) -> None:
         neighbors.watched = self._watched
+        if self._neighbors is not None and self._digest == digest(recommender):
+            neighbors.inherit(self._neighbors, private=self._number == 0)
         self._neighbors, self._recommender, self._marks = neighbors, recommender, marks
         self._digest, self._number = digest(recommender), number
         self._put.clear()

@@ -32,7 +32,8 @@ class Base:
     inv         (slots,) float32 1 / norm of a row's values, 0 = no row
     total       (slots,) float32 sum of a row's values
     exponent    (slots,) int16: value = weight * idf / 2 ** exponent
-    threshold   (slots,) float32 least score of the customer's list, infinite = not known
+    threshold   (n,) float32 least score of the customer's list, infinite = not known: the one array
+                that changes, and that processes share; it only tells who is told of changes
     """
 
     ids: SortedIds
@@ -97,7 +98,7 @@ def build(ids: Sequence[str], rows: csr_array, idf: Floats, spare: int) -> Base:
     kernels.count_sort(start, item, value.astype(np.float32), post_start, post_slot, post_value)
     return Base(
         SortedIds.of(ids), start, item, weight, post_start, post_slot, post_value,
-        norm, inv, total, exponents, np.full(n + spare, np.inf, dtype=np.float32),
+        norm, inv, total, exponents, np.full(n, np.inf, dtype=np.float32),
     )  # fmt: skip
 
 

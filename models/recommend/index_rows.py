@@ -51,11 +51,11 @@ class IndexRows:
         self.base = base
         self.norm, self.inv, self.total = base.norm, base.inv, base.total
         self.exponent = base.exponent
-        self.threshold = base.threshold
         count = len(base.ids)
         self._number: dict[str, int] = {}
         self._names: list[str] = []
         self._place = np.zeros(len(base.inv) - count)
+        self._threshold = np.full(len(self._place), np.inf, dtype=np.float32)
         self._free = list(range(len(base.inv) - count))[::-1]
         self._seen: dict[str, int] = {}
         self._known_names: dict[int, str] = {}
@@ -161,6 +161,48 @@ class IndexRows:
             found[late] = self._place[slots[late] - base]
         return found
 
+    @property
+    def threshold(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The least scores of lists, of base slots and of the others.
+
+        Other processes write those of the base too; of who moved from it they are read from there.
+        """
+        places = self._place[: len(self._names)]
+        moved = np.flatnonzero(places == np.floor(places))
+        if len(self.base.ids):
+            self._threshold[moved] = self.base.threshold[places[moved].astype(np.int64)]
+        return self.base.threshold, self._threshold
+
+    def thresholds(self, slots: NDArray[np.integer]) -> NDArray[np.float32]:
+        """The least scores of the lists of some slots, infinite where not known."""
+        known: NDArray[np.float32] = np.concatenate(self.threshold)[slots]
+        return known
+
+    def set_threshold(self, slot: int, score: float) -> None:
+        """Note the least score of a slot's list."""
+        number = slot - len(self.base.ids)
+        if number >= 0:
+            self._threshold[number] = score
+            place = float(self._place[number])
+            slot = int(place) if place.is_integer() else -1
+        if slot >= 0:
+            self.base.threshold[slot] = score
+
+    def inherit(self, before: IndexRows, *, private: bool) -> None:
+        """Take over what another index knows of customers' lists and this one does not.
+
+        private  nobody shared that one's base; else only those who are not in it are looked at
+        """
+        count = 0 if private else len(before.base.ids)
+        names = [(one, slot) for one, slot in before.customers() if slot >= count]
+        slots = np.array([slot for _, slot in names], dtype=np.int64)
+        here = self.slots(one for one, _ in names)
+        known = before.thresholds(slots)
+        wanted = np.isfinite(known) & (here >= 0)
+        wanted[wanted] = ~np.isfinite(self.thresholds(here[wanted]))
+        for slot, score in zip(here[wanted].tolist(), known[wanted].tolist(), strict=True):
+            self.set_threshold(slot, score)
+
     def customers(self) -> Iterator[tuple[str, int]]:
         """All customers with a row, and their slots."""
         count = len(self.base.ids)
@@ -221,13 +263,11 @@ class IndexRows:
         else:
             self._names[number] = customer_id
         self._number[customer_id] = number
-        here = len(self.base.ids) + number
-        self.threshold[here] = np.inf
+        self._threshold[number] = np.inf
         place = self._in_base(customer_id)
         self._place[number] = place if place >= 0 else self.base.ids.place(customer_id) - 0.5
         if slot >= 0:
             self.inv[slot] = 0
-            self.threshold[here] = self.threshold[slot]
         else:
             self._living += 1
         return number
@@ -262,7 +302,7 @@ class IndexRows:
         rows = self.gather(slots)
         names = [name for name, _ in living]
         base = index_base.build(names, rows, self.idf, spare_slots(len(names)))
-        base.threshold[: len(names)] = self.threshold[slots]
+        base.threshold[:] = self.thresholds(slots)
         return base
 
     def gather(self, slots: NDArray[np.int64]) -> csr_array:

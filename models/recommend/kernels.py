@@ -268,7 +268,8 @@ def moved(change, acc, touched, found, own, norms, inv, threshold, base, overlay
     change         items where the rows differ, and old minus new value
     acc, touched   dots of the new row, and whom it touches
     norms          1 / norm of the new and of the old row
-    threshold      float32, one a slot: the least score of its list, infinite if it has none
+    threshold      float32 of base slots and of the others: the least score of the slot's list,
+                   infinite if it has none
     acc2           float32 zeros, one a slot
     Returns        how many slots were written to `out`
     """
@@ -285,7 +286,8 @@ def moved(change, acc, touched, found, own, norms, inv, threshold, base, overlay
     kept = 0
     for t in range(found):
         slot = touched[t]
-        if slot != own and _crosses(acc[slot], acc2[slot], norms, inv[slot], threshold[slot]):
+        least = _at(threshold, slot)
+        if slot != own and _crosses(acc[slot], acc2[slot], norms, inv[slot], least):
             out[kept] = slot
             kept += 1
     for q in range(len(items)):  # who shared only what is gone; `acc2` is zeroed on the way
@@ -293,19 +295,25 @@ def moved(change, acc, touched, found, own, norms, inv, threshold, base, overlay
         if item + 1 < len(b_start):
             for at in range(b_start[item], b_start[item + 1]):
                 slot = b_slot[at]
-                alone = acc[slot] == 0 and slot != own
-                if alone and _crosses(acc[slot], acc2[slot], norms, inv[slot], threshold[slot]):
+                alone, least = acc[slot] == 0 and slot != own, _at(threshold, slot)
+                if alone and _crosses(acc[slot], acc2[slot], norms, inv[slot], least):
                     out[kept] = slot
                     kept += 1
                 acc2[slot] = 0
         for at in range(o_start[item], o_start[item] + o_length[item]):
             slot = o_slot[at]
-            alone = acc[slot] == 0 and slot != own
-            if alone and _crosses(acc[slot], acc2[slot], norms, inv[slot], threshold[slot]):
+            alone, least = acc[slot] == 0 and slot != own, _at(threshold, slot)
+            if alone and _crosses(acc[slot], acc2[slot], norms, inv[slot], least):
                 out[kept] = slot
                 kept += 1
             acc2[slot] = 0
     return kept
+
+
+@_compiled
+def _at(threshold, slot):
+    base, late = threshold
+    return base[slot] if slot < len(base) else late[slot - len(base)]
 
 
 @_compiled

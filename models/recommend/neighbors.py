@@ -246,9 +246,16 @@ class NeighborIndex:
             slots, scores = self._nearest.nearest(self._nearest.query(slot), k, by, chosen)
             if slot >= 0 and by is Similarity.COSINE and k >= self.watched:
                 full = len(scores) >= self.watched
-                self._rows.threshold[slot] = scores[self.watched - 1] if full else _ANY
+                self._rows.set_threshold(slot, float(scores[self.watched - 1]) if full else _ANY)
             answers.append(list(zip(self._rows.names(slots), scores.tolist(), strict=True)))
         return answers
+
+    def inherit(self, before: NeighborIndex, *, private: bool) -> None:
+        """Take over what another index of these customers knows of their lists, for `take_nudges`.
+
+        private  the other one's base was not shared, so that this one's cannot know it
+        """
+        self._rows.inherit(before._rows, private=private)
 
     def take_nudges(self, limit: int = MOST_NUDGES) -> list[str]:
         """Return customers whose `watched` nearest may have changed by updates since the last call.
@@ -260,7 +267,7 @@ class NeighborIndex:
         for customer_id, old in self._before.items():
             slot = self._rows.slot(customer_id)
             slots = self._nearest.crossed(self._nearest.query(slot), old)
-            order = np.argsort(-self._rows.threshold[slots], kind="stable")[:limit]
+            order = np.argsort(-self._rows.thresholds(slots), kind="stable")[:limit]
             found.update(dict.fromkeys(self._rows.names(slots[order])))
         names = [name for name in found if name not in self._before]
         self._before.clear()

@@ -39,13 +39,14 @@ class Similarity(IntEnum):
 
 
 class TwoStage(NamedTuple):
-    """Find candidates by rarer items only, for very many customers.
+    """Find candidates by a row's rarer items only, for very many customers.
 
-    held_share  items held by more than this share of the customers find no candidates
+    skipped     share of the row's squared norm that its most held items may have and take no part:
+                whoever is more alike than its root shares one of the others, by Cauchy and Schwarz
     candidates  how many are scored exactly
     """
 
-    held_share: float = 0.02
+    skipped: float = 0.1
     candidates: int = 300
 
 
@@ -139,8 +140,10 @@ class Nearest:
         items, values = query.items, scaled.astype(np.float32)
         held = self._held(items)
         if two_stage is not None:
-            few = held <= max(two_stage.held_share * len(rows), held.min())
-            items, values, held = items[few], values[few], held[few]
+            common = np.argsort(-held, kind="stable")
+            share = np.cumsum(scaled[common] ** 2) / (scaled @ scaled)
+            rest = common[np.count_nonzero(share <= two_stage.skipped) :]
+            items, values, held = items[rest], values[rest], held[rest]
         if held.sum() > SCAN_LIMIT:
             order = np.argsort(held, kind="stable")
             order = order[: max(1, int(np.searchsorted(np.cumsum(held[order]), SCAN_LIMIT)))]

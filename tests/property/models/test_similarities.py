@@ -162,12 +162,14 @@ def test_nudges_name_whoever_gained_or_lost_the_changed_customer(seed, data):
 @settings(max_examples=20, deadline=None)
 def test_two_stages_miss_nobody_when_candidates_suffice(seed):
     names, _, index = shop(seed)
-    every = TwoStage(held_share=1.0, candidates=3)
+    every = TwoStage(skipped=0.0, candidates=3)
     assert index.similar(names, 5, two_stage=every) == index.similar(names, 5)
-    few = index.similar(names, 5, two_stage=TwoStage(held_share=0.2, candidates=60))
+    few = index.similar(names, 5, two_stage=TwoStage(skipped=0.3, candidates=60))
     exact = [dict(one) for one in index.similar(names, 60)]
     for answer, true in zip(few, exact, strict=True):
         assert all(true[name] == score for name, score in answer), "scores are exact"
+        near = {name for name, score in list(true.items())[:5] if score > np.sqrt(0.3) + 1e-6}
+        assert near <= dict(answer).keys(), "nobody nearer than the bound is missed"
 
 
 @given(st.integers(0, 10**6))
