@@ -6,7 +6,9 @@ import time
 import pytest
 
 from tests.acceptance.cli import Cli
-from tests.servers import Server
+from tests.servers import Server, eventually
+from tests.vendors.bottle import TOKEN as BOTTLE_TOKEN
+from tests.vendors.bottle import Bottle
 from tests.vendors.hubspot import TOKEN, HubSpot
 from worker.bootstrap import Runtime
 from worker.settings import Settings
@@ -216,3 +218,36 @@ def test_a_broken_file_costs_one_line(shop):
         told = shop.cli.run("destinations", *words, code=1).err
         assert f"{shop.file}: destinations.hub: fields, number 2 (reflex_p_alive)" in told
         assert "did you mean 'p_alive'?" in told
+
+
+def test_look_ups_and_writes_share_the_limits_without_waiting_for_each_other(
+    tmp_path, server, monkeypatch
+):
+    """As many threads as calls may be under way, and each row takes two calls."""
+    monkeypatch.setenv("TOKEN", BOTTLE_TOKEN)
+    with Bottle() as crm:
+        crm.definitions = {"reflex_p_alive": "number"}
+        file = tmp_path / "crm.toml"
+        file.write_text(f"""
+[destinations.crm]
+adapter = "bottlecrm"
+options = {{ base_url = "{crm.url}", token = {{ env = "TOKEN" }}, requests_per_s = 1000 }}
+allow_private = true
+concurrency = 2
+timeout_s = 60
+fields = [{{ source = "p_alive", target = "reflex_p_alive" }}]
+""")
+        values = {"redis_url": server.url, "key_prefix": f"t{time.monotonic_ns()}", "shards": 4}
+        active = Runtime(Settings(**values, destinations_file=file), server.url)
+        try:
+            know(active, **{f"c{n}": 0.5 for n in range(12)})
+            began = time.monotonic()
+            eventually(
+                lambda: not active.deliver.drain() and not active.deliver_store.waiting(["crm"])
+            )
+            assert time.monotonic() - began < 15, "a quarter of the lease is half a minute"
+            assert len(crm.contacts) == 12
+            assert len(crm.requests) == active.destination_store.state("crm").used == 24
+        finally:
+            active.deliver.close()
+            active.client.close()
