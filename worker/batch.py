@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 import msgpack
 
 from integrations.facts import EventFact, Kind, Reading, Rejected, read_events
+from integrations.inbound.feedback import CLICKED, touches_in
+from integrations.inbound.names import ITEM_LISTS
 from integrations.inbound.products import PRODUCT_UPDATED, product_in
 from integrations.rejection import RejectionError
 from worker.profile import codec, fold, memory
@@ -16,6 +18,7 @@ from worker.profile.ledger import Profile, week_of
 from worker.profile.memory import Limits, Seen
 from worker.store.catalog import Stated
 from worker.store.envelope import Envelope, NewerEnvelopeError, open_week_of, pack, unpack
+from worker.store.feedback import Touched
 from worker.store.ingesting import EVENT, Batch, Commit, Entry, Refused, Stored, Write
 from worker.store.keys import shard_of
 
@@ -55,12 +58,14 @@ class Read(NamedTuple):
     """A batch after validation: the facts by customer, in stream order, and what was refused.
 
     products  what events state of items: they belong to the catalog, and to no profile
+    touches   recommended items that were shown or clicked
     """
 
     by_customer: dict[str, list[Told]]
     refused: list[Refused]
     echoes: int = 0
     products: tuple[Stated, ...] = ()
+    touches: tuple[Touched, ...] = ()
 
 
 def read(batch: Batch, rules: Rules) -> Read:
@@ -73,6 +78,7 @@ def read(batch: Batch, rules: Rules) -> Read:
         entries = entries[1:]
     echoes = 0
     products: list[Stated] = []
+    touches: list[Touched] = []
     known = [entry for entry in entries if entry.kind == EVENT]
     facts = iter(read_events([e.event for e in known], [e.at_s for e in known], rules.reading))
     for entry in entries:
@@ -88,15 +94,33 @@ def read(batch: Batch, rules: Rules) -> Read:
         elif fact.kind == Kind.ECHO:
             echoes += 1
         elif fact.signal == PRODUCT_UPDATED:
-            try:
-                product = product_in(entry.event, rules.reading)
-            except RejectionError as error:
-                refused.append(Refused(entry.id, *error.rejected, entry.event))
+            stated = _stated(fact, entry, rules.reading)
+            if isinstance(stated, Refused):
+                refused.append(stated)
             else:
-                products.append(Stated(product, fact.at_s, fact.id_hash.hex()))
+                products.append(stated)
         else:
             by_customer.setdefault(fact.customer_id, []).append(Told(fact, entry))
-    return Read(by_customer, refused, echoes, tuple(products))
+            touches += _touches(fact, entry, rules.reading)
+    return Read(by_customer, refused, echoes, tuple(products), tuple(touches))
+
+
+def _stated(fact: EventFact, entry: Entry, reading: Reading) -> Stated | Refused:
+    try:
+        product = product_in(entry.event, reading)
+    except RejectionError as error:
+        return Refused(entry.id, *error.rejected, entry.event)
+    return Stated(product, fact.at_s, fact.id_hash.hex())
+
+
+def _touches(fact: EventFact, entry: Entry, reading: Reading) -> list[Touched]:
+    if fact.signal not in ITEM_LISTS:
+        return []
+    clicked = fact.signal == CLICKED
+    return [
+        Touched(fact.customer_id, fact.at_s, fact.id_hash.hex(), clicked, *touch)
+        for touch in touches_in(entry.event, reading)
+    ]
 
 
 def wants_cold(by_customer: Mapping[str, Sequence[Told]]) -> dict[str, bool]:

@@ -23,6 +23,7 @@ from worker.store.connection import connect
 from worker.store.delivering import DeliverStore
 from worker.store.destinations import Destinations
 from worker.store.door import Door, Intake
+from worker.store.feedback import FeedbackStore
 from worker.store.ingesting import IngestStore
 from worker.store.installation import verify
 from worker.store.keys import Keys
@@ -147,7 +148,11 @@ class Runtime:
         store = IngestStore(self.client, self.keys, lease_ms=self._lease_ms)
         store.prepare()
         return Ingest(
-            store, self.rules, batch_size=self.settings.ingest_batch, catalog=self.catalog
+            store,
+            self.rules,
+            batch_size=self.settings.ingest_batch,
+            catalog=self.catalog,
+            feedback=self.feedback,
         )
 
     @cached_property
@@ -159,6 +164,11 @@ class Runtime:
     def catalog(self) -> CatalogStore:
         """What is known of items."""
         return CatalogStore(self.client, self.keys)
+
+    @cached_property
+    def feedback(self) -> FeedbackStore:
+        """What was shown and clicked."""
+        return FeedbackStore(self.client, self.keys)
 
     @cached_property
     def population(self) -> Population:

@@ -38,10 +38,37 @@ def in_holdout(customer_id: str, holdout: Holdout) -> bool:
     return crc32(f"{holdout.salt}\x1f{customer_id}".encode()) < holdout.share * 2**32
 
 
-def recommendation_id(customer_id: str, kind: str, item_id: str, version: int) -> str:
-    """The `rec_id` of an item on a list: what `Recommendation Shown` and `Clicked` events carry."""
-    text = f"{customer_id}\x1f{kind}\x1f{item_id}\x1f{version}"
-    return blake2b(text.encode(), digest_size=8).hexdigest()
+class RecId(NamedTuple):
+    """What a `rec_id` tells.
+
+    list      buy_again or new_for_you
+    member    which spoke loudest for the item
+    position  in the list, from 1
+    version   of the recommendations model
+    """
+
+    list: str
+    member: str
+    position: int
+    version: int
+
+
+def rec_id_of(told: RecId, customer_id: str, item_id: str) -> str:
+    """The `rec_id` of an item on a list: what `Recommendation Shown` and `Clicked` events carry.
+
+    >>> read_rec_id(rec_id_of(RecId("buy_again", "own", 2, 7), "c-1", "tea"))
+    RecId(list='buy_again', member='own', position=2, version=7)
+    """
+    mark = blake2b(f"{customer_id}\x1f{item_id}".encode(), digest_size=4).hexdigest()
+    return f"{told.list}.{told.member}.{told.position}.{told.version}.{mark}"
+
+
+def read_rec_id(text: str) -> RecId | None:
+    """What a `rec_id` tells; None if it is none of ours."""
+    parts = text.split(".")
+    if len(parts) != 5 or not (parts[2].isdecimal() and parts[3].isdecimal()):
+        return None
+    return RecId(parts[0], parts[1], int(parts[2]), int(parts[3]))
 
 
 def resting(signals: Sequence[SignalCount], today: int) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from worker import batch as batches
 from worker.batch import Rules
 from worker.store.catalog import CatalogStore
+from worker.store.feedback import FeedbackStore
 from worker.store.ingesting import Batch, Commit, IngestStore, Stored
 from worker.telemetry import logger
 
@@ -34,6 +35,7 @@ class Ingest:
     batch_size        entries of one commit, 1 to 1000
     shards_per_round  shards that one round works on together, to share its round trips
     catalog           takes what `Product Updated` events state; None: nobody does
+    feedback          takes what was shown and clicked
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Ingest:
         batch_size: int = 250,
         shards_per_round: int = 16,
         catalog: CatalogStore | None = None,
+        feedback: FeedbackStore | None = None,
     ) -> None:
         self._store = store
         self._rules = rules
@@ -51,6 +54,7 @@ class Ingest:
         self._batch_size = batch_size
         self._shards_per_round = shards_per_round
         self._catalog = catalog
+        self._feedback = feedback
         self._next = 0
         self._rounds = 0
 
@@ -91,6 +95,9 @@ class Ingest:
         stated = [one for read in reads for one in read.products]
         if stated and self._catalog is not None:
             self._catalog.put(stated)  # before the commit: what is lost with it is stated again
+        touched = {one.shard: read.touches for one, read in zip(taken, reads, strict=True)}
+        if self._feedback is not None and any(touched.values()):
+            self._feedback.put(touched)
         stored = self._load(taken, reads)
         commits: list[Commit] = []
         results = self._store.commit(self._build(taken, reads, stored, commits))

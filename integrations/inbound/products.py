@@ -52,8 +52,7 @@ def product_of(fields: Mapping[str, Any], currency: str) -> Product:
     >>> product_of({"sku": "t-1", "name": "Tea", "price": "3.50", "in_stock": "no"}, "EUR")[:5]
     ('t-1', 'Tea', '', '', 350)
     """
-    given = next((fields[name] for name in _IDS if fields.get(name) not in (None, "")), None)
-    item_id = "" if given is None or isinstance(given, bool | float) else str(given).strip()
+    item_id = item_id_of(fields)
     if not item_id:
         raise RejectionError("missing_field", "product_id")
     if len(item_id) > _LONGEST or not item_id.isprintable():
@@ -69,6 +68,12 @@ def product_of(fields: Mapping[str, Any], currency: str) -> Product:
         _available(fields),
         _flag(fields, "deleted", default=False),
     )
+
+
+def item_id_of(fields: Mapping[str, Any]) -> str:
+    """The id that an object names an item by; "" if it names none."""
+    given = next((fields[name] for name in _IDS if fields.get(name) not in (None, "")), None)
+    return str(given).strip() if isinstance(given, str | int) and given is not True else ""
 
 
 def product_in(raw: bytes, reading: Reading) -> Product:

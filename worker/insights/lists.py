@@ -16,10 +16,11 @@ from models.recommend.recommender import (
     OwnItems,
     Recommendations,
     Recommender,
+    Suggestion,
     recommend,
 )
 from models.recommend.repeats import own_items
-from worker.feedback import in_holdout, recommendation_id, resting
+from worker.feedback import RecId, in_holdout, rec_id_of, resting
 from worker.insights.figures import NO_MODEL
 from worker.insights.shelf import Shelf
 from worker.insights.subject import Options
@@ -68,10 +69,19 @@ def add_lists(
                     score=round(one.score, 4),
                     reason=one.reason,
                     members=dict(one.parts),
-                    rec_id=recommendation_id(view.customer_id, name, one.item_id, version),
+                    rec_id=rec_id_of(
+                        RecId(name, _loudest(one), position, version),
+                        view.customer_id,
+                        one.item_id,
+                    ),
                 )
-                for one in found
+                for position, one in enumerate(found, 1)
             )
+
+
+def _loudest(one: Suggestion) -> str:
+    """The member that adds most to an item's utility."""
+    return max(one.parts, key=lambda part: part[1])[0] if one.parts else "popular"
 
 
 def lists_of(

@@ -80,6 +80,10 @@ class Keys:
         """STREAM: which customers a commit changed, and which of their items."""
         return self._in(shard, "deltas")
 
+    def feedback(self, shard: int) -> str:
+        """STREAM: which recommended items customers were shown, and which they clicked."""
+        return self._in(shard, "feedback")
+
     def quarantine(self, shard: int) -> str:
         """STREAM of events that were refused, with the reason and the raw bytes."""
         return self._in(shard, "quarantine")

@@ -1,0 +1,142 @@
+"""Recommendations from events: catalog, feedback, rest and holdout, on a real server."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.acceptance.cli import Cli
+from tests.builders import track
+from worker.bootstrap import Runtime
+from worker.route import route
+from worker.settings import Settings
+from worker.store.door import Arrival
+
+DAY_S = 86_400
+BUYERS = 40
+ITEMS = [f"item-{n}" for n in range(8)]
+
+
+def bought(customer, number, items, at_s):
+    return track(
+        customer, "Order Completed", f"{customer}-{number}", at_s,
+        order_id=f"{customer}-{number}", revenue=10, currency="EUR",
+        products=[{"product_id": item, "quantity": 1, "price": 1} for item in items],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def shop(valkey, redis_client, tmp_path):
+    redis_url = valkey.url
+    settings = {
+        "redis_url": redis_url,
+        "shards": 2,
+        "reporting_currency": "EUR",
+        "data_dir": tmp_path,
+    }
+    active = Runtime(Settings(**settings, holdout_share=0.1, item_share=1.0), redis_url)
+    rng = np.random.default_rng(4)
+    now_s = active.clock.now_s()
+    events = [
+        bought(
+            f"c-{n}", k, rng.choice(ITEMS[: 4 + n % 3], 3, replace=False).tolist(),
+            now_s - (120 - 12 * k) * DAY_S,
+        )
+        for n in range(BUYERS)
+        for k in range(8)
+    ]  # fmt: skip
+    put(active, events)
+    active.retrain.run(("segments", "recommendations"), reason="test")
+    active.refresh.drain()
+    cli = Cli(tmp_path, **{k: str(v) for k, v in settings.items()}, holdout_share="0.1")
+    yield active, cli
+    active.client.close()
+
+
+def put(active, events):
+    active.door.emit(Arrival(raw) for raw in events)
+    while route(active.intake, active.settings.shards):
+        pass
+    active.ingest.drain()
+    active.refresh.drain()
+
+
+def insight(active, customer):
+    (known,) = active.refresh_store.load([(active.keys.shard(customer), customer)])
+    return json.loads(known.held.json)
+
+
+def test_from_events_to_lists_and_back_to_the_report(shop):
+    active, cli = shop
+    told = {f"c-{n}": insight(active, f"c-{n}") for n in range(BUYERS)}
+    held = {who for who, one in told.items() if "recommendations" in one["abstained"]}
+    assert 0 < len(held) < BUYERS / 3
+    assert all(not told[who]["buy_again"] and not told[who]["new_for_you"] for who in held)
+    who = next(one for one in told if one not in held and told[one]["new_for_you"])
+    first = told[who]["new_for_you"][0]
+    assert first["rec_id"].startswith("new_for_you.")
+    assert first["members"]
+
+    # a product that is sold out, and one that nobody can name
+    now_s = active.clock.now_s()
+    before = active.quarantine.count()
+    put(active, [
+        track("catalog", "Product Updated", "p-1", now_s, sku=first["item_id"], available=False),
+        track("catalog", "Product Updated", "p-2", now_s, brand="without an id"),
+    ])  # fmt: skip
+    assert active.quarantine.count() == before + 1
+    active.refresh._stock.look(float("inf"))
+    put(active, [track(who, "Product Viewed", "v-1", now_s, product_id=ITEMS[0])])
+    later = insight(active, who)
+    assert first["item_id"] not in [one["item_id"] for one in later["new_for_you"]]
+
+    # shown, clicked, bought
+    shown = later["buy_again"][0] if later["buy_again"] else later["new_for_you"][0]
+    fields = {"items": [{"item_id": shown["item_id"], "rec_id": shown["rec_id"]}]}
+    put(active, [
+        track(who, "Recommendation Shown", "s-1", now_s - 600, **fields),
+        track(who, "Recommendation Clicked", "k-1", now_s - 300, **fields),
+        bought(who, "last", [shown["item_id"]], now_s - 60),
+    ])  # fmt: skip
+    report = json.loads(cli.run("recommendations", "report", "--since", "1d", "--json").out)
+    assert (report["all"]["shown"], report["all"]["clicked"], report["all"]["bought"]) == (1, 1, 1)
+    assert list(report["lists"]) == [shown["rec_id"].split(".")[0]]
+    assert report["customers"]["holdout"] == len(held)
+    assert "purchase rate" in cli.run("recommendations", "report").out
+
+
+def test_the_commands_answer_and_refuse(shop):
+    _, cli = shop
+    told = json.loads(cli.run("recommend", "c-3", "--json").out)
+    assert told["customer_id"] == "c-3"
+    assert told["buy_again"] or told["new_for_you"]
+    assert "because" in cli.run("recommend", "c-3").out
+    near = json.loads(cli.run("similar", "c-3", "--count", "3", "--json").out)
+    assert len(near) == 3
+    assert near[0]["items_in_common"] > 0
+    well = json.loads(cli.run("recommend", "--item", "item-0", "--json").out)
+    assert "item-0" not in [one["item_id"] for one in well]
+    assert well[0]["score"] > 0
+    cart = json.loads(cli.run("recommend", "--cart", "item-0", "--cart", "item-1", "--json").out)
+    assert not {"item-0", "item-1"} & {one["item_id"] for one in cart}
+    assert "no customer 'nobody'" in cli.run("recommend", "nobody", code=1).err
+    assert "nobody has bought" in cli.run("recommend", "--item", "unheard", code=1).err
+    cli.run("recommend", code=2)
+    cli.run("recommend", "c-3", "--item", "item-0", code=2)
+    assert "30d" in cli.run("recommendations", "report", "--since", "soon", code=1).err
+
+
+def test_a_catalog_comes_from_a_file(shop):
+    _, cli = shop
+    file = cli.folder / "products.csv"
+    file.write_text("id,name,category,price,available\nitem-0,Tea,drink/tea,3.5,no\n,Nothing,,,\n")
+    done = cli.run("catalog", "load", str(file), "--json", code=1)
+    loaded = json.loads(done.out)
+    assert (loaded["rows"], loaded["changed"]) == (1, 1)
+    assert loaded["bad"] == [{"number": 2, "reason": "missing_field (product_id)"}]
+    assert json.loads(cli.run("catalog", "show", "item-0", "--json").out)["price_minor"] == 350
+    cli.run("catalog", "show", "unheard", code=1)
+    cli.run("catalog", "load", "nowhere.csv", code=1)
+    listed = json.loads(cli.run("recommend", "c-3", "--json").out)
+    ids = [one["item_id"] for name in ("buy_again", "new_for_you") for one in listed[name]]
+    assert "item-0" not in ids

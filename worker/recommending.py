@@ -1,0 +1,196 @@
+"""Recommendations on demand: of a customer, an item or a cart; and how the lists have done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from models.recommend.neighbors import NeighborIndex
+from models.recommend.recommender import Recommendations, Recommender
+from worker.attribution import Tally, Windows, credit, lift, tallies
+from worker.catalog import Stock
+from worker.failures import RefusedError
+from worker.feedback import Holdout, in_holdout, resting
+from worker.insights.lists import lists_of
+from worker.insights.shelf import Shelf
+from worker.list_rules import list_rules
+from worker.live import LiveModels
+from worker.profile.codec import CodecError
+from worker.views import Calendar, View, view
+
+if TYPE_CHECKING:
+    from worker.bootstrap import Runtime
+
+_SIMILAR_HELD: Final = 5  # items of the most similar customer that are told
+
+
+class Desk(NamedTuple):
+    """Everything that a question is answered with."""
+
+    recommender: Recommender
+    neighbors: NeighborIndex
+    shelf: Shelf
+    calendar: Calendar
+    today: int
+    version: int
+
+
+def desk(active: Runtime) -> Desk:
+    """Load the live model and an index of everybody.
+
+    Raises RefusedError while there is no model.
+    """
+    clock = active.clock
+    holder = active.index()
+    live = holder.settle(LiveModels(active.models, clock).current(), clock.monotonic())
+    if live.recommendations is None:
+        raise RefusedError("no recommendations model is live yet: `crm-reflex retrain`")
+    shelf = Stock(active.catalog, list_rules(active.settings)).look(clock.monotonic())
+    calendar = Calendar(active.settings.time_zone)
+    return Desk(
+        live.recommendations,
+        holder.use(live.recommendations),
+        shelf,
+        calendar,
+        calendar.day(clock.now_s()),
+        live.version("recommendations") or 0,
+    )
+
+
+def customer_view(active: Runtime, customer_id: str) -> View:
+    """The customer as the models see one; raises RefusedError for who is not known."""
+    found = active.population.read(active.keys.shard(customer_id), [customer_id])
+    if not found:
+        raise RefusedError(f"no customer {customer_id!r} is known")
+    return view(customer_id, found[0].hot, found[0].cold)
+
+
+def recommended(active: Runtime, customer_id: str, count: int) -> dict[str, Any]:
+    """Both lists of a customer as they are now, with what each member says."""
+    one, at = customer_view(active, customer_id), desk(active)
+    near = at.neighbors.similar([customer_id], at.recommender.k_neighbors)[0]
+    lists = lists_of(
+        one, near, at.recommender, at.neighbors, at.shelf, at.calendar, at.today, count=count
+    )
+    settings = active.settings
+    holdout = Holdout(settings.holdout_share, settings.holdout_salt)
+    return {
+        "customer_id": customer_id,
+        "model_version": at.version,
+        "similar_customers_asked": len(near),
+        "in_holdout": in_holdout(customer_id, holdout),
+        "resting": resting(one.signals, at.today),
+        **_listed(lists),
+    }
+
+
+def _listed(lists: Recommendations) -> dict[str, Any]:
+    return {
+        name: [
+            {
+                "item_id": one.item_id,
+                "score": round(one.score, 4),
+                "reason": one.reason,
+                "members": dict(one.parts),
+            }
+            for one in found
+        ]
+        for name, found in zip(Recommendations._fields, lists, strict=True)
+    }
+
+
+def goes_well(active: Runtime, item_ids: Sequence[str], count: int) -> list[dict[str, Any]]:
+    """What goes well with some items: the cosine of their holders, from the same index.
+
+    Raises RefusedError where none of the items is known.
+    """
+    at = desk(active)
+    unknown = [item for item in item_ids if at.neighbors.items.column(item) is None]
+    if len(unknown) == len(item_ids):
+        raise RefusedError(f"nobody has bought or seen {', '.join(map(repr, unknown))} yet")
+    collector = at.shelf.collector(at.recommender, at.neighbors.items)
+    found = at.neighbors.together(item_ids, 10 * count + 100)
+    usable = collector.usable(found.columns.astype("int64"), found.columns[:0])
+    rows = zip(found.columns[usable], found.scores[usable], found.holders[usable], strict=True)
+    return [
+        {
+            "item_id": at.neighbors.items.ids[int(column)],
+            "score": round(float(score), 4),
+            "reason": f"bought together by {int(holders)} customer{'s' if holders > 1 else ''}",
+        }
+        for column, score, holders in list(rows)[:count]
+    ]
+
+
+def similar_to(active: Runtime, customer_id: str, count: int) -> list[dict[str, Any]]:
+    """The most similar customers, and what they share with the customer."""
+    one, at = customer_view(active, customer_id), desk(active)
+    near = at.neighbors.similar([one.customer_id], count)[0]
+    own = set(at.neighbors.rows([customer_id]).indices.tolist())
+    told = []
+    for other, score in near:
+        row = at.neighbors.rows([other])
+        shared = sorted(
+            (
+                (column, weight)
+                for column, weight in zip(row.indices.tolist(), row.data.tolist(), strict=True)
+                if column in own
+            ),
+            key=lambda pair: -pair[1],
+        )
+        told.append(
+            {
+                "customer_id": other,
+                "score": round(score, 4),
+                "items_in_common": len(shared),
+                "such_as": [at.neighbors.items.ids[column] for column, _ in shared[:_SIMILAR_HELD]],
+            }
+        )
+    return told
+
+
+def report(active: Runtime, since_s: int, windows: Windows) -> dict[str, Any]:
+    """What was shown, clicked and bought since an instant, and how the holdout did."""
+    settings, now_s = active.settings, active.clock.now_s()
+    holdout = Holdout(settings.holdout_share, settings.holdout_salt)
+    credited = []
+    held, others = Tally(), Tally()
+    for shard in range(active.population.shards):
+        bought: dict[tuple[str, str], list[int]] = {}
+        for one in _views(active, shard):
+            lately = _note(one, bought, since_s)
+            if one.orders and one.orders[0].at_s < since_s:
+                group = held if in_holdout(one.customer_id, holdout) else others
+                group.shown += 1
+                group.bought += lately
+        touches = [one for one in active.feedback.read(shard) if since_s <= one.at_s <= now_s]
+        credited += credit(touches, bought, windows)
+    sums = tallies(credited)
+    return {
+        "since_s": since_s,
+        "until_s": now_s,
+        "all": sums["all"].get("all", Tally()).told(),
+        "lists": {name: tally.told() for name, tally in sorted(sums["list"].items())},
+        "members": {name: tally.told() for name, tally in sorted(sums["member"].items())},
+        "customers": {"holdout": held.shown, "others": others.shown},
+        "bought_since": lift(held, others),
+    }
+
+
+def _views(active: Runtime, shard: int) -> list[View]:
+    found = []
+    for resident in active.population.residents(shard):
+        try:
+            found.append(view(resident.customer_id, resident.hot, resident.cold))
+        except CodecError:  # refresh tells of it; a report counts who can be read
+            continue
+    return found
+
+
+def _note(one: View, bought: dict[tuple[str, str], list[int]], since_s: int) -> bool:
+    """Note the purchases since an instant; whether there was one."""
+    lately = [order for order in one.orders if order.at_s >= since_s]
+    for order in lately:
+        for item, _ in order.lines:
+            bought.setdefault((one.customer_id, item), []).append(order.at_s)
+    return bool(lately)
