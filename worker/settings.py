@@ -208,7 +208,7 @@ class Settings(BaseSettings):
         1.0, ge=0, description="Seconds between two deliveries about the same customer."
     )
     delivery_max_attempts: int = Field(
-        12, ge=1, le=50, description="Attempts before a delivery becomes a dead letter."
+        12, ge=1, le=50, description="Attempts before an event is given up; insights never are."
     )
 
     # processes

@@ -13,7 +13,14 @@ from integrations.insight_fields import steps_of
 from integrations.mapping import MappedField
 from integrations.outbound import registry
 from integrations.outbound.abilities import Authorizing, Lookup, Polling
-from integrations.outbound.contract import Adapter, Capabilities, HttpCall, Response
+from integrations.outbound.contract import (
+    Adapter,
+    Capabilities,
+    HttpCall,
+    Outcome,
+    Response,
+    Verdict,
+)
 from integrations.outbound.errors import OptionsError, UnknownAdapterError
 from integrations.outbound.http import HttpSender
 from worker.destinations import is_stream
@@ -24,6 +31,12 @@ log = logger(__name__)
 #: Longest rest that a destination may ask for: it must not park us.
 REST_MAX_S: Final = 3600.0
 _MARGIN_S: Final = 5.0
+
+
+def defect(error: Exception) -> Outcome:
+    """An adapter broke its promise to raise nothing: its rows are tried again later."""
+    log.error("an adapter failed", error=type(error).__name__)
+    return Outcome(Verdict.RETRY, "adapter", f"the adapter failed: {type(error).__name__}")
 
 
 class Transport(Protocol):

@@ -201,7 +201,7 @@ class Deliver:
         ]
         left = [kept(one, "unsent") for batch in filled[len(calls) :] for one in batch]
         if unused or left:
-            self._store.settle(channel, left, unused)
+            self._destinations.run([*unused, *self._store.settle_calls(channel, left)])
         return max(moved + len(ours) - len(left), bool(line.found))
 
     def _prepare(self, channel: Channel, claimed: Sequence[Claimed]) -> tuple[list[Parcel], int]:

@@ -11,7 +11,7 @@ from integrations.outbound.abilities import Polling, Progress
 from integrations.outbound.contract import Outcome, Row, Verdict
 from integrations.outbound.errors import TransportError
 from worker.clock import Clock
-from worker.delivery.channel import Channel
+from worker.delivery.channel import Channel, defect
 from worker.delivery.content import Parcel
 from worker.delivery.ends import end_of_call, end_of_row, parts_of
 from worker.delivery.tokens import credentials
@@ -78,10 +78,14 @@ class Jobs:
         rows = [one.row for one in parcels]
         try:
             answer = channel.transport.send(adapter.poll(job, credentials=credentials(token)))
-        except TransportError:
+            progress = adapter.read_poll(job, rows, answer, at_s=self._clock.now_s())
+        except Exception as error:  # noqa: BLE001  a defect of one adapter stops no other
+            if not isinstance(error, TransportError):
+                defect(error)
             self._report(channel, Ended(call, "failed", jitter=self._rng.random()))
+            if self._clock.now_ms() - fields["begun_ms"] > _PATIENCE_MS:
+                self._destinations.drop_job(channel.name, job)  # its rows are due again by now
             return 0
-        progress = adapter.read_poll(job, rows, answer, at_s=self._clock.now_s())
         spoken = [progress.trouble] if progress.trouble else progress.outcomes or ()
         self._report(channel, end_of_call(call, spoken, self._rng.random()))
         if progress.outcomes is None and self._clock.now_ms() - fields["begun_ms"] < _PATIENCE_MS:

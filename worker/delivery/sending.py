@@ -11,10 +11,11 @@ from integrations.outbound.abilities import Lookup
 from integrations.outbound.contract import HttpCall, Outcome, Response, Row, Verdict
 from integrations.outbound.errors import ForbiddenTargetError, TransportError
 from worker.clock import Clock
-from worker.delivery.channel import Channel
+from worker.delivery.channel import Channel, defect
 from worker.delivery.content import Parcel
 from worker.delivery.ends import end_of_call, end_of_row, kept, parts_of
 from worker.delivery.jobs import Jobs, Task
+from worker.delivery.settling import Settler
 from worker.delivery.tokens import Tokens, credentials
 from worker.store.delivering import DeliverStore, Settled
 from worker.store.destinations import Destinations, Ended, Token
@@ -41,8 +42,8 @@ class Sender:
         max_attempts: int,
         rng: Random,
     ) -> None:
-        self._store = store
         self._destinations = destinations
+        self._settler = Settler(store, destinations)
         self._tokens = tokens
         self._jobs = jobs
         self._clock = clock
@@ -98,7 +99,7 @@ class Sender:
                     "delivery given up", destination=channel.name, code=one.code,
                     delivery_id=one.claim.delivery_id,
                 )  # fmt: skip
-        self._store.settle(channel, settled, [self._destinations.report(channel.name, ended)])
+        self._settler.put(channel, settled, ended)
         return len(settled)
 
     def _end(self, channel: Channel, parcel: Parcel, outcome: Outcome, part: str) -> Settled:
@@ -159,7 +160,10 @@ class Sender:
     ) -> list[Outcome]:
         if isinstance(answer, Outcome):
             return [answer] * len(rows)
-        outcomes = list(channel.adapter.classify(rows, answer, at_s=self._clock.now_s()))
+        try:
+            outcomes = list(channel.adapter.classify(rows, answer, at_s=self._clock.now_s()))
+        except Exception as error:  # noqa: BLE001  a defect of one adapter stops no other
+            outcomes = [defect(error)] * len(rows)
         outcomes += [_SILENT] * (len(rows) - len(outcomes))
         return [_alone(one) if len(rows) == 1 else one for one in outcomes[: len(rows)]]
 
@@ -176,15 +180,7 @@ class Sender:
             return list(parcels), task
         if self._is_late(channel, task):
             return [_UNSENT] * len(parcels), task
-        rows = [one.row for one in unknown]
-        adapter = cast("Lookup", channel.adapter)
-        request = adapter.lookup(rows, credentials=credentials(task.token))
-        answer = self._exchange(channel, request)
-        if isinstance(answer, Outcome):
-            outcomes = [answer] * len(rows)
-        else:
-            read = adapter.read_lookup(rows, answer, at_s=self._clock.now_s())
-            outcomes = [*read, *[_SILENT] * (len(rows) - len(read))][: len(rows)]
+        outcomes = self._ask(channel, [one.row for one in unknown], task)
         ended = self._end_of_call(channel, task, outcomes)
         self._destinations.run([self._destinations.report(channel.name, ended)])
         end_of = dict(zip((one.claimed.row for one in unknown), outcomes, strict=True))
@@ -192,6 +188,19 @@ class Sender:
         if not any(isinstance(one, Parcel) for one in found):
             return found, task
         return found, task._replace(call=self._permit(channel, task))
+
+    def _ask(self, channel: Channel, rows: Sequence[Row], task: Task) -> list[Outcome]:
+        adapter = cast("Lookup", channel.adapter)
+        try:
+            answer = self._exchange(
+                channel, adapter.lookup(rows, credentials=credentials(task.token))
+            )
+            if isinstance(answer, Outcome):
+                return [answer] * len(rows)
+            read = adapter.read_lookup(rows, answer, at_s=self._clock.now_s())
+        except Exception as error:  # noqa: BLE001  a defect of one adapter stops no other
+            return [defect(error)] * len(rows)
+        return [*read, *[_SILENT] * (len(rows) - len(read))][: len(rows)]
 
     def _permit(self, channel: Channel, task: Task) -> str:
         """Leave for one call more, waited for while the lease allows it; "" if there is none."""

@@ -8,7 +8,7 @@ from integrations.outbound.abilities import Authorizing
 from integrations.outbound.contract import Credentials, Outcome, Verdict
 from integrations.outbound.errors import TransportError
 from worker.clock import Clock
-from worker.delivery.channel import Channel
+from worker.delivery.channel import Channel, defect
 from worker.store.destinations import Destinations, Ended, Token
 from worker.telemetry import logger
 
@@ -87,9 +87,11 @@ class Tokens:
         adapter = cast("Authorizing", channel.adapter)  # `current` asked
         try:
             answer = channel.transport.send(adapter.token_call(at_s=self._clock.now_s()))
+            return adapter.read_token(answer, at_s=self._clock.now_s())
         except TransportError as error:
             return Outcome(Verdict.RETRY, "transport", type(error).__name__)
-        return adapter.read_token(answer, at_s=self._clock.now_s())
+        except Exception as error:  # noqa: BLE001  a defect of one adapter stops no other
+            return defect(error)
 
     def _report(self, channel: Channel, ended: Ended) -> None:
         self._store.run([self._store.report(channel.name, ended)])

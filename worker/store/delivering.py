@@ -194,18 +194,21 @@ class DeliverStore:
             held.update(zip(rows, (reply == 1 for reply in replies), strict=True))
         return [held[row] for row, _ in claims]
 
-    def settle(
-        self, policy: Policy, settled: Sequence[Settled], also: Sequence[Call] = ()
-    ) -> list[bool]:
-        """Record the ends of attempts; False where a claim was lost.
+    def settle(self, policy: Policy, settled: Sequence[Settled]) -> list[bool]:
+        """Record the ends of attempts; False where a claim was lost."""
+        by_shard = _by_shard([one.row for one in settled])
+        replies = self._scripts.run_all(self.settle_calls(policy, settled))
+        done: dict[Row, bool] = {}
+        for rows, reply in zip(by_shard.values(), replies, strict=True):
+            done.update(zip(rows, (one == 1 for one in reply), strict=True))
+        return [done[one.row] for one in settled]
 
-        also  further scripts for the same round trip
-        """
+    def settle_calls(self, policy: Policy, settled: Sequence[Settled]) -> list[Call]:
+        """The scripts of `settle`, one a shard; to be run with others in one round trip."""
         k = self._keys
         by_row = {one.row: one for one in settled}
-        by_shard = _by_shard([one.row for one in settled])
         options = [policy.name, policy.coalesce_ms, "1" if policy.is_stream else ""]
-        calls = [
+        return [
             Call(
                 "settle",
                 [
@@ -215,13 +218,8 @@ class DeliverStore:
                 ],
                 [*options, *(x for row in rows for x in _settle_args(policy, by_row[row]))],
             )
-            for s, rows in by_shard.items()
+            for s, rows in _by_shard(list(by_row)).items()
         ]  # fmt: skip
-        replies = self._scripts.run_all([*also, *calls])[len(also) :]
-        done: dict[Row, bool] = {}
-        for rows, reply in zip(by_shard.values(), replies, strict=True):
-            done.update(zip(rows, (one == 1 for one in reply), strict=True))
-        return [done[one.row] for one in settled]
 
     def find(self, row: Row) -> tuple[Claim | None, Delivered]:
         """What is under way to a destination, and what it holds, of a customer."""
