@@ -12,6 +12,7 @@ from pydantic_core import from_json
 
 from models.segments.model import NOBODY, SegmentModel
 from worker.failures import RefusedError
+from worker.insights.lifecycle import LIFECYCLE
 from worker.live import LiveModels
 from worker.store.moves import Moved, Moves
 
@@ -112,7 +113,22 @@ def described(model: SegmentModel, found: Census) -> list[dict[str, Any]]:
                 "center": centers(model)[at],
             }
         )
-    return rows
+    return rows + [_of_lifecycle(one, found) for one in LIFECYCLE if one in found.segments]
+
+
+def _of_lifecycle(segment: int, found: Census) -> dict[str, Any]:
+    """A segment of customers who have not bought: it has no center."""
+    label = LIFECYCLE[segment]
+    return {
+        "id": segment,
+        "name": label.name(),
+        "name_zh": label.name("zh"),
+        "description": label.description(),
+        "description_zh": label.description("zh"),
+        "renamed": False,
+        **found.segments[segment].told(found.customers),
+        "center": None,
+    }
 
 
 def centers(model: SegmentModel) -> list[dict[str, float]]:
@@ -183,6 +199,8 @@ def name_of(model: SegmentModel, segment: int | None) -> str:
     """What a segment is called; its number if it is none of the model's."""
     if segment is None or segment == NOBODY:
         return NONE
+    if segment in LIFECYCLE:
+        return LIFECYCLE[segment].name()
     if segment not in model.ids.tolist():
         return f"({segment})"
     return model.label(segment).name()

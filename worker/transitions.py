@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from integrations.insight import CustomerInsight
+from worker.insights.lifecycle import LIFECYCLE
 from worker.insights.subject import Options, Previous, Subject
 from worker.insights.write import write
 from worker.live import Live
@@ -142,6 +143,8 @@ def _record(
 
 
 def _is_foretold(move: Move, before: Previous, without: CustomerInsight, live: Live) -> bool:
+    if move.kind == SEGMENT and move.entered in LIFECYCLE:
+        return before.versions.get("segments") is None  # no model decides but the first
     if move.kind == SEGMENT:
         return (without.segment.id if without.segment else None) == move.entered
     defined = live.rules.get(str(move.left or move.entered))

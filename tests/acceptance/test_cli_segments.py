@@ -168,7 +168,7 @@ def test_mistakes_cost_a_line_each_and_change_nothing(cli):
     path.write_text("segments:\n- id: a\n  when: {segment: 99}\n", encoding="utf-8")
     for command in ("add", "preview"):
         refused = cli.run("segments", "rules", command, str(path), code=1)
-        assert "a: there is no segment 99; there are: 1, 2" in refused.err
+        assert "a: there is no segment 99; there are: 1, 2, " in refused.err
     assert "no such file" in cli.run("segments", "rules", "add", "none.toml", code=1).err
     assert "there is no rule segment" in cli.run("segments", "rules", "show", "a", code=1).err
 

@@ -52,7 +52,8 @@ def list_segments(as_json: AsJson = False) -> None:
     show(f"version {version}, {model.algorithm}")
     show(table(columns, [[row[name] for name in columns] for row in rows]))
     names = list(rows[0]["center"])
-    show("", table(("center of", *names), [(r["name"], *r["center"].values()) for r in rows]))
+    centers = [(row["name"], *row["center"].values()) for row in rows if row["center"]]
+    show("", table(("center of", *names), centers))
     if model.notes:
         show("", *model.notes)
 
@@ -68,7 +69,7 @@ def show_segment(segment: SegmentId, as_json: AsJson = False) -> None:
     if as_json:
         show_json({"version": version, **found})
         return
-    center = found.pop("center")
+    center = found.pop("center") or {}
     lines = ((name.replace("_", " "), value) for name, value in found.items())
     show(pairs(lines, title=f"segment {segment} of version {version}"))
     show("", pairs(center.items(), title="center"))

@@ -9,34 +9,40 @@ from integrations.insight import Segment
 from models.history import Histories
 from models.segments.model import NOBODY
 from models.segments.settling import settle
-from worker.insights.figures import NO_MODEL, NO_ORDER, to_date
-from worker.insights.standing import Place, place, standing
-from worker.insights.subject import Previous
+from worker.insights.figures import NO_MODEL, to_date
+from worker.insights.lifecycle import LIFECYCLE, lifecycle
+from worker.insights.standing import Place, moved, place, standing
+from worker.insights.subject import Subject
 from worker.live import Live
+from worker.views import Calendar
 
 
 def add_segments(
     parts: Sequence[dict[str, Any]],
     live: Live,
+    subjects: Sequence[Subject],
     past: Histories,
+    calendar: Calendar,
     today: int,
-    previous: Sequence[Previous],
 ) -> None:
-    """The segment that the customer is in, since when, and the one before."""
+    """The segment that the customer is in, since when, and the one before: who has bought is where
+    the model says, who has not where their life with the shop stands.
+    """
     if live.segments is None:
         for part in parts:
             part["abstained"]["segment"] = NO_MODEL
         return
     features = live.segments.matrix(past, today)
-    opened = [one.opening(today).place for one in previous]
+    opened = [one.previous.opening(today).place for one in subjects]
     settled = settle(live.segments, features, standing(opened), today)
     names = dict(zip(live.segments.ids.tolist(), live.segments.names, strict=True))
-    for i, (part, before) in enumerate(zip(parts, opened, strict=True)):
+    for i, (part, subject, before) in enumerate(zip(parts, subjects, opened, strict=True)):
         if features[i, 1] == 0:
-            part["abstained"]["segment"] = NO_ORDER
-            continue
-        now = place(settled, i, before)
-        part["segment"] = _segment(now, names[now.segment_id])
+            stage = lifecycle(subject.view, calendar, today)
+            part["segment"] = _segment(moved(before, stage, today), LIFECYCLE[stage].name())
+        else:
+            now = place(settled, i, before)
+            part["segment"] = _segment(now, names[now.segment_id])
 
 
 def _segment(now: Place, name: str) -> Segment:

@@ -77,6 +77,17 @@ def standing(places: Sequence[Place]) -> Standing:
     return Standing(*table.T.copy())
 
 
+def moved(before: Place, segment_id: int, today: int) -> Place:
+    """A customer's place in a segment that nothing has to be waited for.
+
+    >>> moved(Place(3, 19_700), 5, 19_723)
+    Place(segment_id=5, since_day=19723, pending_id=-1, pending_since_day=0, previous_id=3)
+    """
+    if segment_id == before.segment_id:
+        return before._replace(pending_id=NOBODY, pending_since_day=0)
+    return Place(segment_id, today, previous_id=before.segment_id)
+
+
 def place(settled: Standing, at: int, before: Place) -> Place:
     """A customer's place after settling, with the segment that came before it."""
     segment_id = int(settled.ids[at])

@@ -35,7 +35,7 @@ def write(
     parts: list[dict[str, Any]] = [{"abstained": {}} for _ in subjects]
     add_history(parts, past, today, options.currency)
     add_forecasts(parts, live, past, today, options.currency)
-    add_segments(parts, live, past, today, [subject.previous for subject in subjects])
+    add_segments(parts, live, subjects, past, calendar, today)
     add_lists(parts, live, index, views, calendar, today, options)
     add_audiences(parts, live, subjects, calendar, now_s, options.currency)
     as_of = datetime.fromtimestamp(now_s, UTC)

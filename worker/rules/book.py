@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from models.segments.model import SegmentModel
 from worker.clock import Clock
+from worker.insights.lifecycle import LIFECYCLE
 from worker.rules.definitions import KIND, Definitions, from_meta, to_meta
 from worker.rules.language import InSegment, Rule, conditions
 from worker.rules.reading import RulesError
@@ -80,7 +81,7 @@ class RuleBook:
 
 def check_segments(rules: Sequence[Rule], live: SegmentModel | None) -> None:
     """Raise RulesError where a condition names a segment that there is not."""
-    known = set() if live is None else set(live.ids.tolist())
+    known = set(LIFECYCLE) | (set() if live is None else set(live.ids.tolist()))
     problems = []
     for rule in rules:
         named = {
@@ -90,7 +91,7 @@ def check_segments(rules: Sequence[Rule], live: SegmentModel | None) -> None:
             for segment in one.segment
         }
         if unknown := sorted(named - known):
-            there = ", ".join(map(str, sorted(known))) or "none yet"
+            there = ", ".join(map(str, sorted(known)))
             names = ", ".join(map(str, unknown))
             problems.append(f"{rule.id}: there is no segment {names}; there are: {there}")
     if problems:

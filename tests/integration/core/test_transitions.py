@@ -13,6 +13,7 @@ from models.segments.scaling import Scaling
 from models.segments.state import to_state
 from tests.builders import DAY_S, ENTERED_S, RULES, Installation, identify, order, refresher, viewed
 from worker.clock import ManualClock
+from worker.insights.lifecycle import BROWSING, LEAD, NEWCOMER
 from worker.rules.book import RuleBook
 from worker.rules.reading import parse
 from worker.store.models import ModelStore
@@ -28,6 +29,12 @@ def segments(lapsed_days=60):
     centers = np.log1p([[0.0, 1.0, 1000.0], [lapsed_days, 1.0, 1000.0]]) / 3.0
     scaling = Scaling(np.zeros(3), np.full(3, 3.0))
     return replace(on_a_line(0.0, 2.0), scaling=scaling, geometry=Centroids(centers))
+
+
+def swapped():
+    """The same two segments, with each other's centers."""
+    model = segments()
+    return replace(model, geometry=Centroids(model.geometry.centers[::-1].copy()))
 
 
 class Shop:
@@ -148,8 +155,8 @@ class TestReasons:
         shop.publish(segments())
         shop.tell(shop.buys())
         shop.refresh()
-        shop.sleep(3)
-        shop.follow(segments(lapsed_days=2))
+        shop.sleep(1)
+        shop.follow(swapped())
         shop.tell(viewed("ann", "tea", "v", shop.clock.now_s()))
         shop.refresh()
         assert shop.moves()[-1] == (RECENT, LAPSED, "model")
@@ -184,10 +191,26 @@ class TestReasons:
         shop.refresh()
         shop.sleep(20)
         assert shop.moves(kind="rule") == [(None, "gone", "clock")]
-        shop.publish(segments(lapsed_days=2_000))
+        shop.publish(swapped())
         shop.population.ripen(shop.clock.now_s(), 0)
         shop.refresh()
         assert shop.moves()[-2:] == [(LAPSED, RECENT, "model"), ("gone", None, "model")]
+
+    def test_who_has_not_bought_is_somewhere_too(self, shop):
+        shop.publish(segments())
+        shop.tell(identify("ann", "i", shop.clock.now_s() - 60, country="DE"))
+        shop.refresh()
+        shop.sleep(8)
+        shop.follow(segments(61))
+        shop.tell(viewed("ann", "tea", "v", shop.clock.now_s() - 60))
+        shop.refresh()
+        shop.sleep(31)
+        shop.tell(shop.buys())
+        shop.refresh()
+        assert shop.moves() == [
+            (None, NEWCOMER, "event"), (NEWCOMER, LEAD, "clock"), (LEAD, BROWSING, "event"),
+            (BROWSING, LEAD, "clock"), (LEAD, RECENT, "event"),
+        ]  # fmt: skip
 
     def test_a_quiet_refresh_records_nothing(self, shop):
         shop.publish(segments())

@@ -112,8 +112,9 @@ class TestWithModels:
     def test_who_never_bought_gets_no_number(self, shop):
         views, live = shop
         never = written(views, live)[-1]
-        assert never.segment is never.p_alive is never.expected_orders_90d is None
-        assert set(never.abstained) == {"forecasts", "segment", "recommendations"}
+        assert never.p_alive is never.expected_orders_90d is None
+        assert never.segment.name == "Lead"
+        assert set(never.abstained) == {"forecasts", "recommendations"}
 
     def test_a_batch_says_what_each_alone_says(self, shop):
         views, live = shop
