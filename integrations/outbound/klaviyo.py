@@ -60,7 +60,7 @@ class Options(AdapterOptions):
     """
 
     api_key: SecretStr
-    match: Literal["email", "external_id", "phone_number"] = "email"
+    match: Literal["external_id", "email", "phone_number"] = "external_id"
     revision: str = Field("2026-07-15", pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
     max_rows: int = Field(10_000, ge=1, le=10_000)
     base_url: BaseUrl = "https://a.klaviyo.com"

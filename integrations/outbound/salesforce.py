@@ -7,12 +7,14 @@ tokens: `integrations.outbound.salesforce_token`
 row             | request
 --------------- | -------------------------------------------------------------------
 key             | records[].<external_id_field>
-fields          | records[].<field>; null clears
+fields          | records[].<field>; null clears, a list becomes text with semicolons
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Self
+
+from pydantic import JsonValue
 
 from integrations.outbound.abilities import Difference, FieldSpec, FieldType
 from integrations.outbound.answers import UNMENTIONED, compact, document, mapping, sequence, text
@@ -91,7 +93,7 @@ class Salesforce:
         attributes = {"type": self.options.object}
         body = {
             "allOrNone": False,
-            "records": [{"attributes": attributes, **row.fields, key: row.key} for row in rows],
+            "records": [{"attributes": attributes, **_values(row), key: row.key} for row in rows],
         }
         path = f"composite/sobjects/{self.options.object}/{key}"
         return self._call("PATCH", path, credentials, compact(body))
@@ -153,6 +155,14 @@ class Salesforce:
         if not (used.isdecimal() and most.isdecimal()) or int(most) == 0:
             return None
         return _REST_S if int(used) >= self.options.stop_at * int(most) else None
+
+
+def _values(row: Row) -> dict[str, JsonValue]:
+    """Fields as Salesforce takes them: those of multi-select picklists joined by semicolons."""
+    return {
+        name: ";".join(map(str, value)) if isinstance(value, list) else value
+        for name, value in row.fields.items()
+    }
 
 
 def _of_record(result: Mapping[str, Any], rest_s: float | None) -> Outcome:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlencode, urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, JsonValue, SecretStr
 
 from integrations.outbound.abilities import Difference, FieldSpec, FieldType
 from integrations.outbound.answers import UNMENTIONED, compact, document, mapping, sequence, text
@@ -52,6 +52,7 @@ _REFUSED: Final = frozenset({
 """What every call has in common is wrong: token, scope or address."""
 
 _INDEX: Final = re.compile(r"\$\.data\[([0-9]{1,3})\]")
+_INSTANT: Final = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?Z$", re.ASCII)
 _EARLY_S: Final = 60
 """A token is renewed so long before its end."""
 
@@ -60,7 +61,7 @@ class Options(AdapterOptions):
     """Options of a Zoho organization.
 
     accounts_url   of your data center: `https://accounts.zoho.eu`, `.com`, `.in`, `.com.cn` ...
-    key_field      unique field that holds a row's key: `Email`, or one of your own
+    key_field      unique field that holds a row's key: one of your own, or `Email`
     run_workflows  let Zoho's automations see our writes
     """
 
@@ -68,7 +69,7 @@ class Options(AdapterOptions):
     client_id: str
     client_secret: SecretStr
     refresh_token: SecretStr
-    key_field: str = Field("Email", pattern=FIELD_NAME)
+    key_field: str = Field(pattern=FIELD_NAME)
     module: str = Field("Contacts", pattern=FIELD_NAME)
     version: str = Field("v8", pattern=r"^v[0-9]{1,2}$")
     run_workflows: bool = False
@@ -129,7 +130,7 @@ class Zoho:
         """See `Adapter.encode`."""
         key = self.options.key_field
         body: dict[str, Any] = {
-            "data": [{**row.fields, key: row.key} for row in rows],
+            "data": [{**_values(row), key: row.key} for row in rows],
             "duplicate_check_fields": [key],
         }
         if not self.options.run_workflows:
@@ -190,6 +191,14 @@ class Zoho:
             headers["content-type"] = "application/json"
         url = f"{credentials.base_url}/crm/{self.options.version}/{path}"
         return HttpCall(self.name, method, url, headers, body, max_answer=4_194_304)
+
+
+def _values(row: Row) -> dict[str, JsonValue]:
+    """Fields as Zoho takes them: an instant has an offset, whole seconds and no Z."""
+    return {
+        name: _INSTANT.sub(r"\1+00:00", value) if isinstance(value, str) else value
+        for name, value in row.fields.items()
+    }
 
 
 def _index(result: Mapping[str, Any], position: int | None) -> int | None:

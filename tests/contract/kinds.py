@@ -140,7 +140,7 @@ KINDS: dict[str, Kind] = {
         meaning=CONFIGURATION | BATCH,
     ),
     "klaviyo": Kind(
-        options=lambda url: {"base_url": url, "max_rows": 300},
+        options=lambda url: {"base_url": url, "max_rows": 300, "match": "email"},
         secrets={"api_key": [klaviyo.KEY]},
         vendor=klaviyo.Klaviyo,
         fields={"segment": "VIP", "alive": 0.5, "vip": True, "next": "2026-12-01", "buy": ["a"]},
@@ -156,7 +156,11 @@ KINDS: dict[str, Kind] = {
         says_nothing=True,
     ),
     "zoho": Kind(
-        options=lambda url: {"accounts_url": url, "client_id": zoho.CLIENT_ID},
+        options=lambda url: {
+            "accounts_url": url,
+            "client_id": zoho.CLIENT_ID,
+            "key_field": "Email",
+        },
         secrets={"client_secret": [zoho.CLIENT_SECRET], "refresh_token": [zoho.REFRESH_TOKEN]},
         vendor=zoho.Zoho,
         fields={

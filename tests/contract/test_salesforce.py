@@ -195,6 +195,11 @@ class TestWhatItHears:
         (outcome,) = pusher.push(KIND.rows(1)).values()
         assert (outcome.verdict, outcome.retry_after_s) == (Verdict.OK, rest_s)
 
+    def test_a_list_goes_as_a_multi_select_picklist_wants(self, org, pusher):
+        org.fields["Buy__c"] = salesforce.described("Buy__c", "multipicklist")
+        pusher.push([kind_row := KIND.row(0, fields={"LastName": "Li", "Buy__c": ["a", "b"]})])
+        assert org.contacts[kind_row.key]["Buy__c"] == "a;b"
+
     def test_an_unknown_field_pauses_instead_of_filling_the_dead_letters(self, pusher):
         rows = [KIND.row(n, fields={"Unknown__c": "x"}) for n in range(3)]
         assert {o.verdict for o in pusher.push(rows).values()} == {Verdict.AUTH}

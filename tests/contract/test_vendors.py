@@ -6,6 +6,8 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from integrations.outbound import dingtalk, feishu
@@ -312,6 +314,13 @@ class TestZoho:
         (outcome,) = pusher.push(kind.rows(1)).values()
         assert (outcome.verdict, outcome.code) == (Verdict.AUTH, "INVALID_TOKEN")
 
+    def test_an_instant_goes_with_an_offset(self, pusher, kind, vendor):
+        vendor.fields["At"] = "datetime"
+        fields = {"At": "2026-11-23T10:00:00.25Z", "Segment": "10Z"}
+        pusher.push([kind.row(0, fields=fields)])
+        held = vendor.contacts[kind.key(0)]
+        assert held == {"At": "2026-11-23T10:00:00+00:00", "Segment": "10Z"}
+
     def test_no_workflow_is_triggered_unless_it_is_asked_for(self, pusher, kind, vendor):
         pusher.push(kind.rows(1))
         assert vendor.requests[-1].json["trigger"] == []
@@ -510,6 +519,60 @@ class TestRobots:
         assert quote(ours, safe="") == ding["sign_query"]
         assert feishu.signature(fei["secret"], int(fei["timestamp_s"])) == fei["sign"]
         assert feishu.signature(fei["secret"], int(fei["timestamp_s"]) + 1) != fei["sign"]
+
+
+STATES = {
+    "ok": Verdict.OK,
+    "wrong": Verdict.PERMANENT,
+    "later": Verdict.RETRY,
+    "absent": Verdict.RETRY,
+}
+
+
+@given(states=st.lists(st.sampled_from(sorted(STATES)), min_size=1, max_size=100), data=st.data())
+@settings(max_examples=50, deadline=None)
+def test_hubspot_whatever_is_said_of_whom_in_any_order_is_heard_of_that_row(states, data):
+    kind = KINDS["hubspot"]
+    rows = kind.rows(len(states))
+    results, errors = [], []
+    for n in data.draw(st.permutations(range(len(states)))):
+        if states[n] == "ok":
+            results.append({"id": str(n), "objectWriteTraceId": f"msg_{n}", "properties": {}})
+        elif states[n] != "absent":
+            category = "VALIDATION_ERROR" if states[n] == "wrong" else "INTERNAL_ERROR"
+            errors.append(hubspot.input_error(f"msg_{n}", category, "why"))
+    body = json.dumps({"status": "COMPLETE", "results": results, "errors": errors}).encode()
+    adapter = kind.adapter("hubspot", "https://example.com")
+    outcomes = adapter.classify(rows, Response(207, {}, body), at_s=NOW)
+    assert verdicts(outcomes) == [STATES[state] for state in states]
+
+
+@given(
+    states=st.lists(st.sampled_from(["ok", "wrong", "later"]), min_size=1, max_size=100),
+    lacking=st.booleans(),
+    name=st.sampled_from(["salesforce", "zoho"]),
+)
+@settings(max_examples=50, deadline=None)
+def test_positions_count_unless_one_is_lacking(states, lacking, name):
+    told = {
+        "salesforce": {
+            "ok": {"id": "003", "success": True, "errors": []},
+            "wrong": {"success": False, "errors": [{"statusCode": "DUPLICATES_DETECTED"}]},
+            "later": {"success": False, "errors": [{"statusCode": "UNABLE_TO_LOCK_ROW"}]},
+        },
+        "zoho": {
+            "ok": {"code": "SUCCESS", "status": "success", "details": {"id": "1"}},
+            "wrong": {"code": "DUPLICATE_DATA", "status": "error", "details": {}},
+            "later": {"code": "RECORD_LOCKED", "status": "error", "details": {}},
+        },
+    }[name]
+    results = [told[state] for state in states][lacking:]
+    body = json.dumps({"data": results} if name == "zoho" else results).encode()
+    adapter = KINDS[name].adapter(name, "https://example.com")
+    rows = KINDS[name].rows(len(states))
+    outcomes = adapter.classify(rows, Response(200, {}, body), at_s=NOW)
+    expected = [Verdict.RETRY if lacking else STATES[state] for state in states]
+    assert verdicts(outcomes) == expected
 
 
 def test_another_package_adds_an_adapter_by_entry_point(tmp_path, monkeypatch):
