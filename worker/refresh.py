@@ -75,10 +75,10 @@ class Refresh:
 
     def round(self) -> Round:
         """Refresh one batch: live marks first, then quiet ones, then what the clock says."""
+        live = self._index.settle(self._models.current(), self._clock.monotonic())
         marks = self._store.lease(self._find())
         if not marks:
             return Round()
-        live = self._index.settle(self._models.current(), self._clock.monotonic())
         now_s = self._clock.now_s()
         known = self._store.load([(mark.shard, mark.customer_id) for mark in marks])
         subjects, pairs = self._subjects(marks, known)

@@ -89,14 +89,15 @@ class Tick:
         current = self._models.current().versions
         if self._locks.held("training"):
             return
+        wants = self._plan.snapshots and "recommendations" in current
+        if wants and self._once("snapshot", SNAPSHOT_MS):
+            self._order("models.snapshot")
         if any(kind not in current for kind in KINDS):
             if self._population.count() >= self._plan.min_customers and self._once(
                 "train", 120_000
             ):
                 self._order("models.retrain", None, "first")
             return
-        if self._plan.snapshots and self._once("snapshot", SNAPSHOT_MS):
-            self._order("models.snapshot")
         fitted_s = self._models.versions("segments")[0][1]
         due = now_s - fitted_s > FOLLOW_EVERY_S and not self._locks.held(FOLLOWED)
         if due and self._once("follow", 600_000):

@@ -69,6 +69,7 @@ class NeighborIndex:
         self._rows = IndexRows(base, idf, idf_unseen, len(items))
         self._nearest = Nearest(self._rows)
         self._before: dict[str, tuple[Columns, Floats]] = {}
+        self._found: dict[str, NDArray[np.int32]] = {}
         self._fit()
 
     @classmethod
@@ -247,6 +248,8 @@ class NeighborIndex:
             if slot >= 0 and by is Similarity.COSINE and k >= self.watched:
                 full = len(scores) >= self.watched
                 self._rows.set_threshold(slot, float(scores[self.watched - 1]) if full else _ANY)
+            if customer_id in self._before:
+                self._found[customer_id] = slots[: self.watched]
             answers.append(list(zip(self._rows.names(slots), scores.tolist(), strict=True)))
         return answers
 
@@ -261,16 +264,22 @@ class NeighborIndex:
         """Return customers whose `watched` nearest may have changed by updates since the last call.
 
         A customer is named when an updated one entered or left the list that `similar` last gave
-        for him; at most `limit` for each update. Never one of those that were updated.
+        for him, here or in a process that shares the base; of whose list nothing is known, when
+        `similar` put him on the updated one's. At most `limit` for each update, and never one of
+        those that were updated.
         """
         found: dict[str, None] = {}
         for customer_id, old in self._before.items():
             slot = self._rows.slot(customer_id)
             slots = self._nearest.crossed(self._nearest.query(slot), old)
             order = np.argsort(-self._rows.thresholds(slots), kind="stable")[:limit]
-            found.update(dict.fromkeys(self._rows.names(slots[order])))
+            near = self._found.get(customer_id, slots[:0])
+            unknown = near[np.isinf(self._rows.thresholds(near))]
+            named = np.concatenate((unknown, slots[order]))[:limit]
+            found.update(dict.fromkeys(self._rows.names(named)))
         names = [name for name in found if name not in self._before]
         self._before.clear()
+        self._found.clear()
         return names
 
     def liked(

@@ -46,7 +46,7 @@ class TwoStage(NamedTuple):
     candidates  how many are scored exactly
     """
 
-    skipped: float = 0.1
+    skipped: float = 0.03
     candidates: int = 300
 
 

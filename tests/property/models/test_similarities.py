@@ -158,6 +158,21 @@ def test_nudges_name_whoever_gained_or_lost_the_changed_customer(seed, data):
         assert name in nudged or abs(score - least) <= 1e-5 * max(score, least)
 
 
+def test_of_unknown_lists_those_of_the_nearest_are_nudged():
+    names, _, index = shop(5)
+    index.watched = 5
+    index.update("c03", ["i1", "i2"], [1.0, 2.0], watch=True)
+    ((*near,),) = index.similar(["c03"], 9)
+    assert index.take_nudges() == [name for name, _ in near[:5]]
+    index.update("c03", ["i1"], [1.0], watch=True)
+    assert index.take_nudges() == [], "and whom nobody asked about are not known"
+    other = shop(5)[2]
+    other.similar(names, 10)
+    index.inherit(other, private=True)
+    index.update("c03", ["i7"], [1.0], watch=True)
+    assert index.take_nudges()
+
+
 @given(st.integers(0, 10**6))
 @settings(max_examples=20, deadline=None)
 def test_two_stages_miss_nobody_when_candidates_suffice(seed):
