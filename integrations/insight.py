@@ -112,6 +112,13 @@ class NextOrderWindow(_Part):
     p90: date
 
 
+class Range(_Part):
+    """An 80 % interval: one in ten such customers ends below `low`, one in ten above `high`."""
+
+    low: Money
+    high: Money
+
+
 class CustomerInsight(_Part):
     """All that is known about one customer, as of an instant.
 
@@ -149,6 +156,10 @@ class CustomerInsight(_Part):
     p_alive: Probability | None = None
     clv_12m: Money | None = None
     next_order_window: NextOrderWindow | None = None
+    churn_horizon_days: NonNegativeInt | None = None
+    expected_orders_90d_range: Range | None = None
+    expected_spend_90d_range: Range | None = None
+    forecast_drivers: tuple[str, ...] = ()
     forecast_reliability: Literal["prior", "low", "normal"] | None = None
     abstained: dict[str, str] = {}
 

@@ -12,6 +12,19 @@ Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
 
+class Refunds(NamedTuple):
+    """Money given back to n customers; rows sorted by customer, then day.
+
+    starts        (n + 1,) int64  rows of customer i are starts[i]:starts[i + 1]
+    day           (rows,)  int32  day of the refund, days since 1970-01-01
+    amount_minor  (rows,)  int64  minor units of the reporting currency, >= 0
+    """
+
+    starts: Ints
+    day: Days
+    amount_minor: Ints
+
+
 class Histories(NamedTuple):
     """Purchase days of n customers; rows sorted by customer, then day; one row per both.
 
@@ -21,6 +34,7 @@ class Histories(NamedTuple):
     amount_minor  (rows,)  int64  net money in the reporting currency, >= 0; 0 where unknown
     paid          (rows,)  int32  orders of that day with a known positive amount
     items         (rows,)  int32  distinct items of that day
+    refunds       refunds with a day of their own; None where amount_minor has them already
     """
 
     starts: Ints
@@ -29,6 +43,20 @@ class Histories(NamedTuple):
     amount_minor: Ints
     paid: NDArray[np.int32]
     items: NDArray[np.int32]
+    refunds: Refunds | None = None
+
+
+class Window(NamedTuple):
+    """What n customers did in a window of days.
+
+    orders       (n,) float64  purchase days
+    spend_minor  (n,) float64  minor units, net of refunds, >= 0
+    next_day     (n,) int64    first purchase day at or after the window's start; -1 without one
+    """
+
+    orders: Floats
+    spend_minor: Floats
+    next_day: Ints
 
 
 class PurchaseStats(NamedTuple):
@@ -75,6 +103,12 @@ def check_histories(histories: Histories) -> None:
     require(histories.amount_minor >= 0, "amount_minor >= 0")
     require((histories.paid >= 0) & (histories.paid <= histories.orders), "0 <= paid <= orders")
     require(histories.items >= 0, "items >= 0")
+    if histories.refunds is not None:
+        back = histories.refunds
+        same_shape(day=back.day, amount_minor=back.amount_minor)
+        if len(back.starts) != len(starts) or back.starts[-1] != len(back.day):
+            raise ShapeError("refunds must have the rows of as many customers")
+        require(back.amount_minor >= 0, "refunds >= 0")
 
 
 def from_orders(
@@ -123,6 +157,30 @@ def from_orders(
     )
 
 
+def with_refunds(
+    histories: Histories,
+    customer: NDArray[np.integer],
+    day: NDArray[np.integer],
+    amount_minor: NDArray[np.integer],
+) -> Histories:
+    """Add refunds, in any sequence; each counts on its own day, negative amounts by their size.
+
+    Raises  ShapeError, DomainError
+
+    >>> h = from_orders(1, np.array([0]), np.array([3]), np.array([50]))
+    >>> window(with_refunds(h, np.array([0]), np.array([4]), np.array([-20])), 0, 30).spend_minor
+    array([30.])
+    """
+    same_shape(customer=customer, day=day, amount_minor=amount_minor)
+    customers = len(histories.starts) - 1
+    require((customer >= 0) & (customer < customers), "0 <= customer < customers")
+    order = np.lexsort((day, customer))
+    starts = np.zeros(customers + 1, dtype=np.int64)
+    np.cumsum(np.bincount(customer, minlength=customers), out=starts[1:])
+    size = np.abs(amount_minor[order].astype(np.int64))
+    return histories._replace(refunds=Refunds(starts, day[order].astype(np.int32), size))
+
+
 def cut(histories: Histories, day: int) -> Histories:
     """Return the histories with only the rows before `day` (what was known when it began).
 
@@ -131,6 +189,13 @@ def cut(histories: Histories, day: int) -> Histories:
     array([3], dtype=int32)
     """
     keep = histories.day < day
+    back = histories.refunds
+    if back is not None:
+        early = back.day < day
+        known = np.concatenate(([0], np.cumsum(early)))
+        back = Refunds(known[back.starts], back.day[early], back.amount_minor[early])
+    if keep.all():
+        return histories._replace(refunds=back)
     kept = np.concatenate(([0], np.cumsum(keep)))
     return Histories(
         starts=kept[histories.starts],
@@ -139,6 +204,59 @@ def cut(histories: Histories, day: int) -> Histories:
         amount_minor=histories.amount_minor[keep],
         paid=histories.paid[keep],
         items=histories.items[keep],
+        refunds=back,
+    )
+
+
+def select(histories: Histories, customer: NDArray[np.integer]) -> Histories:
+    """Return the histories of some customers, in the order given.
+
+    >>> h = from_orders(2, np.array([0, 1]), np.array([3, 9]), np.array([50, 70]))
+    >>> select(h, np.array([1])).day
+    array([9], dtype=int32)
+    """
+    starts, rows = _picked(histories.starts, customer)
+    back = histories.refunds
+    if back is not None:
+        back_starts, of = _picked(back.starts, customer)
+        back = Refunds(back_starts, back.day[of], back.amount_minor[of])
+    return Histories(
+        starts=starts,
+        day=histories.day[rows],
+        orders=histories.orders[rows],
+        amount_minor=histories.amount_minor[rows],
+        paid=histories.paid[rows],
+        items=histories.items[rows],
+        refunds=back,
+    )
+
+
+def window(histories: Histories, first_day: int, days: int) -> Window:
+    """Return what happened on the days first_day .. first_day + days - 1.
+
+    days     >= 1
+    Raises   DomainError
+
+    >>> h = from_orders(1, np.array([0, 0]), np.array([3, 9]), np.array([50, 70]))
+    >>> window(h, 3, 6)
+    Window(orders=array([1.]), spend_minor=array([50.]), next_day=array([3]))
+    """
+    require(days >= 1, "days >= 1")
+    inside = (histories.day >= first_day) & (histories.day < first_day + days)
+    later = histories.day >= first_day
+    spent = _sums(histories.amount_minor * inside, histories.starts)
+    back = histories.refunds
+    if back is not None:
+        then = (back.day >= first_day) & (back.day < first_day + days)
+        spent = spent - _sums(back.amount_minor * then, back.starts)
+    skipped = _sums((~later).astype(np.int64), histories.starts)
+    row = histories.starts[:-1] + skipped
+    any_later = row < histories.starts[1:]
+    padded = np.append(histories.day.astype(np.int64), -1)
+    return Window(
+        orders=_sums(inside.astype(np.int64), histories.starts).astype(np.float64),
+        spend_minor=np.maximum(spent, 0).astype(np.float64),
+        next_day=np.where(any_later, padded[np.where(any_later, row, len(padded) - 1)], -1),
     )
 
 
@@ -185,6 +303,14 @@ def median_gap_days(histories: Histories) -> float | None:
     first = histories.starts[1:-1]
     inner[first[(first > 0) & (first < len(histories.day))] - 1] = False
     return float(np.median(gaps[inner])) if inner.any() else None
+
+
+def _picked(starts: Ints, customer: NDArray[np.integer]) -> tuple[Ints, Ints]:
+    """Return the starts of these customers' rows when put together, and where the rows are."""
+    sizes = starts[1:][customer] - starts[:-1][customer]
+    ends = np.concatenate(([0], np.cumsum(sizes)))
+    rows = np.arange(ends[-1]) + np.repeat(starts[:-1][customer] - ends[:-1], sizes)
+    return ends, rows
 
 
 def _sums(values: NDArray[np.integer], starts: Ints) -> Ints:

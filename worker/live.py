@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from models.checks import ModelError
-from models.forecast import forecast
-from models.forecast.forecast import Forecaster
+from models.forecast import bundle
+from models.forecast.bundle import Bundle
 from models.recommend import recommender
 from models.recommend.recommender import Recommender
 from models.segments import state as segments
@@ -27,7 +27,7 @@ class Live(NamedTuple):
 
     generation: int = 0
     segments: SegmentModel | None = None
-    forecasts: Forecaster | None = None
+    forecasts: Bundle | None = None
     recommendations: Recommender | None = None
     rules: Definitions = Definitions()
     versions: tuple[tuple[str, int], ...] = ()
@@ -38,7 +38,7 @@ class Live(NamedTuple):
         return dict(self.versions).get(kind)
 
 
-def load(artifact: Artifact) -> SegmentModel | Forecaster | Recommender | Definitions:
+def load(artifact: Artifact) -> SegmentModel | Bundle | Recommender | Definitions:
     """The model, or the definitions of rule segments, in an artifact.
 
     Raises ArtifactError when its state does not fit.
@@ -48,7 +48,7 @@ def load(artifact: Artifact) -> SegmentModel | Forecaster | Recommender | Defini
         if artifact.kind == "segments":
             return segments.from_state(arrays, meta)
         if artifact.kind == "forecasts":
-            return forecast.from_state(arrays, meta)
+            return bundle.from_state(arrays, meta)
         if artifact.kind == KIND:
             return from_meta(meta)
         return recommender.from_state(arrays, meta)

@@ -62,9 +62,6 @@ class Prior(NamedTuple):
     sd: float
 
 
-PRIOR = Prior(mean=(-0.5108256, 1.7917595, -0.3566749, 0.9162907), sd=1.0)  # log .6, 6, .7, 2.5
-
-
 def in_units(
     model: BetaGeometric, frequency: Rows, recency: Rows, age: Rows
 ) -> tuple[Rows, Rows, Rows]:

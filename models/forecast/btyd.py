@@ -16,7 +16,6 @@ from models.forecast.alive import purchases_if_alive
 from models.forecast.beta_geometric import (
     BGNBD,
     MBGNBD,
-    PRIOR,
     BetaGeometric,
     Prior,
     in_units,
@@ -24,6 +23,7 @@ from models.forecast.beta_geometric import (
     log_likelihood_gradient,
     log_odds_of_having_left,
 )
+from models.forecast.prior import PRIOR
 
 __all__ = [
     "BGNBD",
@@ -156,7 +156,7 @@ def fit_mbg_nbd(
 
     >>> none = np.zeros(0)
     >>> fit_mbg_nbd(none, none, none).alpha.__round__(3)
-    6.0
+    4.827
     """
     return _fit(MBGNBD, (frequency, recency, age), unit_days, prior, prior_weight)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import ceil
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from models.checks import ShapeError, require
 from models.forecast.alive import purchases_if_alive
 from models.forecast.btyd import (
     MBGNBD,
+    PRIOR,
+    Prior,
     fit_mbg_nbd,
     next_purchase_quantile,
     p_alive,
@@ -25,6 +27,8 @@ Mask: TypeAlias = NDArray[np.bool_]
 DayRows: TypeAlias = NDArray[np.int64]
 
 LEAST_PAID_ORDERS = 10  # in the whole shop: below, money abstains
+PRIOR_BELOW = 30  # repeat buyers: below, a forecast is marked "prior"
+LOW_BELOW = 100  # and below this, "low"
 LEAST_CHURN_HORIZON_DAYS = 90
 NEXT_ORDER_WITHIN_DAYS = 365
 CLV_DAYS = 365
@@ -97,8 +101,23 @@ class Forecasts(NamedTuple):
     expected_orders_365d: Rows
 
 
+def reliability(forecaster: Forecaster) -> Literal["prior", "low", "normal"]:
+    """How much a shop's forecasts rest on its own customers.
+
+    Returns  "prior" below 30 repeat buyers (the cross-shop prior speaks), "low" below 100
+    """
+    if forecaster.repeat_buyers < PRIOR_BELOW:
+        return "prior"
+    return "low" if forecaster.repeat_buyers < LOW_BELOW else "normal"
+
+
 def fit_forecaster(
-    histories: Histories, as_of_day: int, *, currency: str, discount_rate_year: float = 0.1
+    histories: Histories,
+    as_of_day: int,
+    *,
+    currency: str,
+    discount_rate_year: float = 0.1,
+    prior: Prior = PRIOR,
 ) -> Forecaster:
     """Fit on all that happened up to and with `as_of_day`.
 
@@ -116,7 +135,9 @@ def fit_forecaster(
     if paid_orders >= LEAST_PAID_ORDERS:
         value = fit_gamma_gamma(stats.paid_orders.astype(np.float64), stats.mean_paid_minor)
     return Forecaster(
-        btyd=fit_mbg_nbd(stats.frequency[bought], stats.recency[bought], stats.age[bought]),
+        btyd=fit_mbg_nbd(
+            stats.frequency[bought], stats.recency[bought], stats.age[bought], prior=prior
+        ),
         value=value,
         currency=currency,
         orders_per_day=float(past.orders.sum() / len(past.day)) if len(past.day) else 1.0,

@@ -6,39 +6,51 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from integrations.insight import NextOrderWindow
-from models.forecast.forecast import Forecasts, predict
+from integrations.insight import NextOrderWindow, Range
+from models.forecast.bundle import Outlook, predict_bundle
+from models.forecast.drivers import describe
+from models.forecast.forecast import Forecasts, reliability
 from models.history import Histories
 from worker.insights.figures import NO_MODEL, NO_ORDER, major, to_date
 from worker.live import Live
 
-#: Forecasts of a shop with fewer repeat buyers lean on the prior; with fewer than the second, some.
-_PRIOR_BELOW: Final = 30
-_LOW_BELOW: Final = 100
 _NO_MONEY: Final = "too few paid orders in the shop's reporting currency"
+_MOST_WINDOW_DAYS: Final = 30  # a single date only where it means something
 
 
 def add_forecasts(
     parts: Sequence[dict[str, Any]], live: Live, past: Histories, today: int, currency: str
 ) -> None:
-    """What the customer is likely to do; reads `historic_clv` of the part."""
-    if live.forecasts is None:
+    """What the customer is likely to do; reads `historic_clv` of the part.
+
+    All figures of a batch come from one version and one day: level 2 costs microseconds, so it is
+    never left for later.
+    """
+    bundle = live.forecasts
+    if bundle is None:
         for part in parts:
             part["abstained"]["forecasts"] = NO_MODEL
         return
-    forecasts = predict(live.forecasts, past, today)
-    buyers = live.forecasts.repeat_buyers
-    grade = "prior" if buyers < _PRIOR_BELOW else "low" if buyers < _LOW_BELOW else "normal"
+    said = predict_bundle(bundle, past, today)
+    forecasts, quarter = said.forecasts, said.outlooks.get(90)
+    reasons = describe(past, today)
+    grade = reliability(bundle.level1)
     for i, part in enumerate(parts):
         if not forecasts.known[i]:
             part["abstained"]["forecasts"] = NO_ORDER
             continue
         part["forecast_reliability"] = grade
+        part["churn_horizon_days"] = bundle.level1.churn_horizon_days
+        part["forecast_drivers"] = reasons[i]
         part.update(_forecast(forecasts, i))
+        if quarter is not None:
+            part["expected_orders_90d_range"] = Range(
+                low=Decimal(int(quarter.orders_low[i])), high=Decimal(int(quarter.orders_high[i]))
+            )
         if forecasts.clv_known[i]:
             part["currency"] = currency
             historic = part["historic_clv"] or Decimal(0)
-            part.update(_money_forecast(forecasts, i, currency, historic))
+            part.update(_money_forecast(forecasts, quarter, i, currency, historic))
         else:
             part["abstained"]["clv_12m"] = part["abstained"]["expected_spend_90d"] = _NO_MONEY
 
@@ -56,18 +68,24 @@ def _forecast(forecasts: Forecasts, i: int) -> dict[str, Any]:
         days = (forecasts.next_day_p10[i], forecasts.next_day_p50[i], forecasts.next_day_p90[i])
         p10, p50, p90 = (to_date(int(day)) for day in days)
         fields["next_order_window"] = NextOrderWindow(p10=p10, p50=p50, p90=p90)
-        if (p90 - p10).days <= 30:  # a single date only where it means something
+        if (p90 - p10).days <= _MOST_WINDOW_DAYS:
             fields["expected_date_of_next_order"] = p50
     return fields
 
 
 def _money_forecast(
-    forecasts: Forecasts, i: int, currency: str, historic: Decimal
+    forecasts: Forecasts, quarter: Outlook | None, i: int, currency: str, historic: Decimal
 ) -> dict[str, Any]:
     clv = major(float(forecasts.clv_365d_minor[i]), currency)
-    return {
+    fields: dict[str, Any] = {
         "expected_spend_90d": major(float(forecasts.expected_spend_90d_minor[i]), currency),
         "clv_12m": clv,
         "predicted_clv": clv,
         "total_clv": historic + clv,
     }
+    if quarter is not None:
+        low, high = quarter.spend_low_minor[i], quarter.spend_high_minor[i]
+        fields["expected_spend_90d_range"] = Range(
+            low=major(float(low), currency), high=major(float(high), currency)
+        )
+    return fields

@@ -8,7 +8,7 @@ from models.checks import DomainError, ShapeError
 from models.forecast import forecast
 from models.forecast.btyd import expected_purchases, purchase_probability
 from models.forecast.forecast import Forecasts, fit_forecaster, predict
-from models.history import from_orders, purchase_stats
+from models.history import from_orders, purchase_stats, select
 
 TODAY = 20_000
 
@@ -158,8 +158,7 @@ def test_the_answer_for_a_customer_does_not_depend_on_the_others():
     histories = shop(400)
     forecaster = fit_forecaster(histories, TODAY, currency="EUR")
     everyone = predict(forecaster, histories, TODAY)
-    low, high = histories.starts[7], histories.starts[8]
-    alone = type(histories)(np.array([0, high - low]), *(c[low:high] for c in histories[1:]))
+    alone = select(histories, np.array([7]))
     for name, column in zip(Forecasts._fields, predict(forecaster, alone, TODAY), strict=True):
         assert column[0] == pytest.approx(getattr(everyone, name)[7], rel=1e-12), name
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from integrations.encoding import material
+from models.forecast.bundle import Bundle
 from models.forecast.forecast import fit_forecaster
 from models.segments.fit import fit_segments
 from tests.builders import DAY_S, T0, facts, folded, order, viewed
@@ -85,7 +86,7 @@ def shop():
     live = Live(
         generation=1,
         segments=fit_segments(past, today, rng=np.random.default_rng(7), k=2),
-        forecasts=fit_forecaster(past, today, currency="EUR"),
+        forecasts=Bundle(fit_forecaster(past, today, currency="EUR")),
         versions=(("forecasts", 4), ("segments", 3)),
     )
     return views, live

@@ -1,0 +1,1 @@
+"""Supervised candidates, one family per file; `registry` lists them."""
