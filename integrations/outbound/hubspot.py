@@ -54,6 +54,12 @@ _TYPES: Final[dict[FieldType, tuple[str, str]]] = {
 }
 """Ours -> HubSpot's type and how it is shown."""
 
+_YES_OR_NO: Final[JsonValue] = [
+    {"label": "Yes", "value": "true", "hidden": False},
+    {"label": "No", "value": "false", "hidden": False},
+]
+"""HubSpot wants exactly these two of a boolean property."""
+
 _VERDICTS: Final = {
     "RATE_LIMITS": Verdict.THROTTLED,
     "RATE_LIMIT": Verdict.THROTTLED,
@@ -175,6 +181,8 @@ class HubSpot:
                 "type": kind,
                 "fieldType": shown,
             }
+            if kind == "bool":
+                made["options"] = _YES_OR_NO
             if spec.name == self.options.id_property:
                 made["hasUniqueValue"] = True
             inputs.append(made)

@@ -110,6 +110,12 @@ class HubSpot(Vendor):
         return Reply(207, body | {"numErrors": 1, "errors": [lacks]})
 
     def _create(self, inputs: list[dict[str, Any]]) -> Reply:
+        for one in inputs:
+            values = {option["value"] for option in one.get("options", [])}
+            if one["type"] == "bool" and values != {"true", "false"}:
+                return error(400, "VALIDATION_ERROR", "a boolean property has two options")
+            if one["name"] in self.properties:
+                return error(409, "CONFLICT", f"A property named '{one['name']}' already exists.")
         made = [
             definition(
                 one["name"],
