@@ -181,10 +181,8 @@ def replay(
 
 
 def _everybody(active: Runtime) -> list[str]:
-    found: list[str] = []
-    for shard in range(active.keys.shards):
-        found += (one.decode() for one in active.client.smembers(active.keys.customers(shard)))
-    return sorted(found)
+    known = active.population
+    return sorted(one for shard in range(known.shards) for one in known.customer_ids(shard))
 
 
 def _send_again(active: Runtime, name: str, customers: Sequence[str]) -> list[str]:
