@@ -78,6 +78,16 @@ def rescale(points: Matrix, old: Scaling, new: Scaling) -> Matrix:
     return np.clip((logs - new.center) * _inverse(new.spread), -LIMIT, LIMIT)
 
 
+def unscale(scaling: Scaling, points: Matrix) -> Matrix:
+    """Return features (n, d) that lie at these points; the inverse of `scale` within its limit.
+
+    >>> unscale(Scaling(np.ones(1), np.ones(1)), np.array([[1.0]])).round(2)
+    array([[6.39]])
+    """
+    features: Matrix = np.maximum(np.expm1(points * scaling.spread + scaling.center), 0.0)
+    return features
+
+
 def _inverse(spread: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide(1.0, spread, out=np.zeros(len(spread)), where=spread >= _LEAST_SPREAD)
 
