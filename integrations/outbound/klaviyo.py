@@ -47,6 +47,7 @@ _LOOK_S: Final = 5.0
 """Seconds between two questions about a job."""
 
 _POINTER: Final = re.compile(r"/data/attributes/profiles/data/([0-9]{1,5})(/|$)")
+_JOB_ID: Final = re.compile(r"[A-Za-z0-9_=.-]+", re.ASCII)
 _LOST: Final = Outcome(Verdict.RETRY, "job_lost", "Klaviyo knows no such job")
 _CANCELLED: Final = Outcome(Verdict.RETRY, "job_cancelled", "the job was cancelled")
 
@@ -134,8 +135,9 @@ class Klaviyo:
         answer = mapping(document(response))
         if 200 <= response.status < 300:
             job = text(mapping(answer.get("data")).get("id"))
-            outcome = Outcome(Verdict.ACCEPTED, "accepted", job=job) if job else UNMENTIONED
-            return (outcome,) * len(rows)
+            if not _JOB_ID.fullmatch(job):
+                return (UNMENTIONED,) * len(rows)
+            return (Outcome(Verdict.ACCEPTED, "accepted", job=job),) * len(rows)
         whole = _refused(response, answer, at_s=at_s, rows=len(rows))
         if whole.verdict not in {Verdict.SPLIT, Verdict.PERMANENT}:
             return (whole,) * len(rows)

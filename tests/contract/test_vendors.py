@@ -205,6 +205,20 @@ class TestKlaviyo:
         assert verdicts(outcomes) == [Verdict.ACCEPTED] * 3
         assert {one.job for one in outcomes} == {"j"}
 
+    @pytest.mark.parametrize("job", ["", "[1", "a/../b", None, 7.5])
+    def test_a_job_without_a_plain_id_is_none(self, pusher, kind, job):
+        outcomes = heard(pusher, kind, 202, {"data": {"id": job}})
+        assert verdicts(outcomes) == [Verdict.RETRY] * 3
+
+    def test_profiles_are_found_by_our_id_unless_another_is_named(self, kind, vendor, sender):
+        options = {"base_url": vendor.url}
+        secrets = {"api_key": [SecretStr(kind.secrets["api_key"][0])]}
+        pusher = Pusher(build("klaviyo", options, secrets), sender.send)
+        assert pusher.push([kind.row(1, key="c-1")])["c1"].verdict is Verdict.OK
+        profile = vendor.requests[0].json["data"]["attributes"]["profiles"]["data"][0]
+        assert profile["attributes"]["external_id"] == "c-1"
+        assert vendor.contacts == {"c-1": kind.fields}
+
     def test_a_job_that_is_not_done_is_asked_again(self, pusher, kind):
         for status in ("queued", "processing"):
             progress = self.poll(pusher, kind, self.job(status=status))
