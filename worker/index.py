@@ -60,6 +60,7 @@ class InteractionIndex:
         self._marks: list[Watermark] = []
         self._put: dict[str, int] = {}
         self._looked = float("-inf")
+        self._wanted: Recommender | None = None
 
     def settle(self, live: Live, now: float) -> Live:
         """The models as this index can serve them, between two batches.
@@ -70,8 +71,8 @@ class InteractionIndex:
         wanted = live.recommendations
         if wanted is None:
             return live
-        if now - self._looked >= LOOK_EVERY_S or self._recommender is not wanted:
-            self._looked = now
+        if now - self._looked >= LOOK_EVERY_S or self._wanted is not wanted:
+            self._looked, self._wanted = now, wanted
             if not self.load(wanted) and self._recommender is not wanted:
                 few = self._snapshots is None or self._population.count() <= self._private_most
                 if few:

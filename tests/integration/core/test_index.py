@@ -168,11 +168,12 @@ def test_without_a_snapshot_many_customers_wait_and_go_on_with_the_last(shop, tm
     builder = index_of(shop, snapshots)
     builder.use(first)
     builder.publish(1)
-    assert index.settle(live, 1.0).recommendations is first
-    assert index.settle(Live(recommendations=other), 2.0).recommendations is first
+    assert index.settle(live, 4.0).recommendations is None
+    assert index.settle(live, 5.0).recommendations is first
+    assert index.settle(Live(recommendations=other), 6.0).recommendations is first
     builder.use(other)
     builder.publish(2)
-    assert index.settle(Live(recommendations=other), 3.0).recommendations is other
+    assert index.settle(Live(recommendations=other), 11.0).recommendations is other
     assert len(index.use(other)) == len(NAMES)
 
 
