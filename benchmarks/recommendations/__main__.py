@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from benchmarks.recommendations import ours
 from benchmarks.recommendations.baselines import METHODS, Method
-from benchmarks.recommendations.data import last_basket, load, temporal
+from benchmarks.recommendations.data import COMPLETE_JOURNEY, last_basket, load, temporal
 from benchmarks.recommendations.problem import MODES, Problem, candidates
 from models.recommend.evaluate import Quality, bootstrap_mean, coverage, quality, top_items
 
@@ -30,6 +31,7 @@ BLOCK = 256
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; exit 0."""
     args = _arguments(argv)
+    threadpool_limits(1)
     purchases = load(args.data, args.items, returns=args.returns)
     slices = (
         temporal(purchases, args.days) if args.protocol == "temporal" else last_basket(purchases)
@@ -51,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 answers[name] = _baseline(name, method, validation, sample, test, args, report)
             except ImportError as error:
                 _tell(f"{name}: not measured: {error}")
-    _compare(answers, report)
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            _compare(name, answers, report)
+            _write(args.json, report)
+    _write(args.json, report)
     _print(report)
     return 0
 
@@ -64,18 +66,22 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
-    parser.add_argument("data", help="Parquet file, or complete-journey")
+    parser.add_argument("data", nargs="?", default=COMPLETE_JOURNEY, help="Parquet file, or that")
     parser.add_argument("--items", type=Path, help="attributes of items (Parquet or CSV, `item`)")
     parser.add_argument("--protocol", choices=("temporal", "last-basket"), default="temporal")
-    parser.add_argument("--days", type=int, default=30, help="length of the window")
-    parser.add_argument("--min-buyers", type=int, default=5, help="of an item, in the train part")
+    parser.add_argument("--days", type=int, help="length of the window: 14, or 30 of a file")
+    parser.add_argument("--min-buyers", type=int, help="of an item before T: 10, or 5 of a file")
     parser.add_argument("--trials", type=int, default=40, help="validation trials of each method")
     parser.add_argument("--validation-users", type=int, default=500, help="of a baseline's trials")
     parser.add_argument("--budget-s", type=float, default=float("inf"), help="CPU s of its trials")
     parser.add_argument("--returns", action="store_true", help="take returns back")
     parser.add_argument("--only", action="append", help="a method, or ours; repeat for more")
     parser.add_argument("--json", type=Path, help="file for the figures")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    days, buyers = (14, 10) if args.data == COMPLETE_JOURNEY else (30, 5)
+    args.days = args.days or days
+    args.min_buyers = args.min_buyers or buyers
+    return args
 
 
 def _ours(
@@ -189,14 +195,18 @@ def _interval(difference: NDArray[np.float64]) -> list[float]:
     return [round(low, 5), round(high, 5)]
 
 
-def _compare(answers: dict[str, dict[str, Quality]], report: dict[str, Any]) -> None:
-    """Each baseline minus ours, paired by user: an interval below 0 says that ours is better."""
+def _compare(name: str, answers: dict[str, dict[str, Quality]], report: dict[str, Any]) -> None:
+    """A baseline minus ours, paired by user: an interval below 0 says that ours is better."""
     mine = answers.get("ours")
-    for name, found in answers.items():
-        if mine is not None and name != "ours":
-            for mode, answer in found.items():
-                row = report["modes"][mode][name]
-                row["diff_vs_ours"] = _interval(answer.ndcg - mine[mode].ndcg)
+    for mode, answer in answers.get(name, {}).items() if mine is not None else ():
+        row = report["modes"][mode][name]
+        row["diff_vs_ours"] = _interval(answer.ndcg - mine[mode].ndcg)
+
+
+def _write(file: Path | None, report: dict[str, Any]) -> None:
+    """What is measured so far: a long run that is ended leaves that."""
+    if file is not None:
+        file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def _print(report: dict[str, Any]) -> None:

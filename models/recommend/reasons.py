@@ -45,7 +45,8 @@ def novelty(
     """
     if looked:
         return "you looked at it"
-    loudest = int(np.argmax(np.where(np.arange(len(parts)) == OWN, -np.inf, parts)))
+    said = parts.tolist()
+    loudest = max((place for place in range(len(said)) if place != OWN), key=said.__getitem__)
     if loudest == SIMILAR and holders:
         if segment is not None:
             return f"popular among {segment}"

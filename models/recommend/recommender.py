@@ -44,6 +44,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 LIST_LENGTH = 10
 FEW_EVENTS = 3  # up to so many, taste is read from content and popularity alone
 _DECIMALS = 9  # utilities nearer than this are ties
+_LEAST_SCORE = 1e-6
 
 
 class Asked(NamedTuple):
@@ -201,10 +202,12 @@ def _suggestions(
 ) -> list[Suggestion]:
     if not len(columns):
         return []
-    odds = np.exp(utility - utility.max()).tolist()
+    odds = np.maximum(np.exp(utility - utility.max()), _LEAST_SCORE).tolist()
+    order = np.argsort(-np.abs(parts), axis=1, kind="stable").tolist()
+    values = parts.round(4).tolist()
     made = []
     for i, column in enumerate(columns.tolist()):
-        named = sorted(zip(MEMBERS, parts[i].tolist(), strict=True), key=lambda one: -abs(one[1]))
-        said = tuple((name, round(value, 4)) for name, value in named if abs(value) >= 5e-5)
-        made.append(Suggestion(item_ids[column], max(odds[i], 1e-6), why(i), said))
+        row = values[i]
+        said = tuple([(MEMBERS[member], row[member]) for member in order[i] if row[member]])
+        made.append(Suggestion(item_ids[column], odds[i], why(i), said))
     return made
