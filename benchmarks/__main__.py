@@ -2,6 +2,7 @@
 
 pipeline      ingest against one Celery task per event; reaction; memory of a customer
 latency       from XADD to the CRM's receipt at 200 events/s
+neighbors     similar customers under events: time, exactness, memory, others' lists
 delivery      calls saved and limits used, rows/s against a bare loop, recovery from an outage
 replay_check  20 worker kills and 3 server kills under 50,000 events, compared with a replay
 recommendations  quality on Complete Journey beside the methods of the field (an hour)
@@ -14,11 +15,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import delivery, latency, pipeline, replay_check
+from benchmarks import delivery, latency, neighbors, pipeline, replay_check
 from benchmarks.recommendations import __main__ as recommendations
 
 ALL: dict[str, Callable[[Sequence[str]], int]] = {
     "latency": latency.main,
+    "neighbors": neighbors.main,
     "delivery": delivery.main,
     "replay_check": replay_check.main,
     "pipeline": pipeline.main,
