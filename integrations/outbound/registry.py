@@ -55,11 +55,15 @@ def adapter_class(name: str) -> type[Buildable]:
     except KeyError:
         raise UnknownAdapterError(f"no adapter {name!r}; known: {', '.join(names())}") from None
     try:
-        return cast("type[Buildable]", place.load())
-    except (ImportError, AttributeError) as error:
+        found = place.load()
+    except Exception as error:  # noqa: BLE001  somebody else's package: it must not stop the others
         raise UnknownAdapterError(
             f"adapter {name!r} can't be loaded from {place.value}: {type(error).__name__}"
         ) from None
+    options = getattr(found, "options_type", None)
+    if not (isinstance(options, type) and issubclass(options, AdapterOptions)):
+        raise UnknownAdapterError(f"{place.value} is no adapter: it has no options_type")
+    return cast("type[Buildable]", found)
 
 
 def build(

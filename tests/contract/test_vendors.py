@@ -599,11 +599,13 @@ def test_another_package_adds_an_adapter_by_entry_point(tmp_path, monkeypatch):
     (package / "entry_points.txt").write_text(
         "[crm_reflex.adapters]\n"
         "mycrm = mycrm_adapter:MyCrm\nbroken = mycrm_nowhere:Gone\nhubspot = mycrm_adapter:MyCrm\n"
+        "angry = mycrm_angry:Any\nother = mycrm_adapter:HubSpot.name\n"
     )
     (tmp_path / "mycrm_adapter.py").write_text(
         "from integrations.outbound.hubspot import HubSpot\n\n\n"
         "class MyCrm(HubSpot):\n    name = 'mycrm'\n"
     )
+    (tmp_path / "mycrm_angry.py").write_text("raise RuntimeError('no')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     registry._found.cache_clear()
     try:
@@ -611,9 +613,14 @@ def test_another_package_adds_an_adapter_by_entry_point(tmp_path, monkeypatch):
         adapter = build("mycrm", {"id_property": "email"}, token)
         assert adapter.name == "mycrm"
         assert build("hubspot", {"id_property": "email"}, token).name == "hubspot", "ours win"
-        assert registry.names()[-2:] == ("mycrm", "broken")
-        with pytest.raises(UnknownAdapterError, match="mycrm_nowhere"):
-            build("broken", {})
+        assert registry.names()[-4:] == ("mycrm", "broken", "angry", "other")
+        for name, problem in (
+            ("broken", "mycrm_nowhere:Gone: ModuleNotFoundError"),
+            ("angry", "mycrm_angry:Any: RuntimeError"),
+            ("other", "is no adapter"),
+        ):
+            with pytest.raises(UnknownAdapterError, match=problem):
+                build(name, {})
     finally:
         registry._found.cache_clear()
 
