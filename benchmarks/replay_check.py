@@ -33,9 +33,12 @@ from integrations.encoding import material
 from integrations.insight import CustomerInsight
 from worker.bootstrap import Runtime
 from worker.embedded import EmbeddedServer
+from worker.follow import follow_of
 from worker.index import InteractionIndex, row
 from worker.live import LiveModels
 from worker.profile import derive
+from worker.rules.book import RuleBook
+from worker.rules.reading import parse
 from worker.settings import Settings
 from worker.store.refreshing import read_insight
 from worker.telemetry import configure as configure_logs
@@ -47,6 +50,14 @@ CHUNK = 500
 DUPLICATES = 0.1
 SPREAD_S = 60 * 86_400
 SETTLE_S = 240.0
+RULES = parse(
+    {
+        "segments": [
+            {"id": "twice", "when": {"count": "orders", "at_least": 2}},
+            {"id": "lately", "when": {"days_since": "last_order", "at_most": 14}},
+        ]
+    }
+)
 
 
 def story(count: int, seed: int) -> list[tuple[str, bytes]]:
@@ -222,6 +233,8 @@ def _train(runtime: Runtime) -> bool:
     if _retry(runtime.population.count) < CUSTOMERS // 2:
         return False
     _retry(lambda: runtime.retrain.run(reason="chaos"))
+    _retry(lambda: RuleBook(runtime.models, runtime.population, runtime.clock).add(RULES, None))
+    _retry(lambda: follow_of(runtime).run())
     return True
 
 
@@ -236,7 +249,7 @@ def _settle(runtime: Runtime, index: InteractionIndex) -> bool:
         index.follow()
         lag = sum(lag.entries for lag in runtime.door.lag())
         marks = len(runtime.refresh_store.marked(1)) + len(runtime.refresh_store.quiet(1))
-        waiting = len(runtime.deliver_store.waiting(runtime.destination_names))
+        waiting = len(runtime.deliver_store.waiting(["webhook"]))
         if not lag and not marks and not waiting:
             return True
         _say(f"waiting: {lag} events, {marks} shards with marks, {waiting} deliveries")
@@ -298,24 +311,34 @@ def _wrong_rows(runtime: Runtime, index: InteractionIndex, expected: dict[str, A
 
 
 def _wrong_transitions(runtime: Runtime, insights: dict[str, dict[str, Any]]) -> int:
-    """Customers whose recorded moves are no path to their segment, or name a move twice."""
+    """Moves that are named twice, or that do not lead, one after the other, to the segment and the
+    rule segments that the customer is in.
+    """
     k, moves = runtime.keys, {}
     seen: Counter[str] = Counter()
     for shard in range(k.shards):
         for member in runtime.client.zrange(k.transitions(shard), 0, -1):
             move = json.loads(member)
             seen[move["id"]] += 1
-            moves.setdefault(move["customer_id"], []).append((move["from"], move["to"]))
+            moves.setdefault(move["customer_id"], []).append(move)
     wrong = sum(times > 1 for times in seen.values())
     for who, steps in moves.items():
-        segment = (insights.get(who, {}).get("segment") or {}).get("id")
-        flow: Counter[Any] = Counter()
-        for before, after in steps:
-            flow[after] += 1
-            flow[before] -= 1
-        open_ends = {node: net for node, net in flow.items() if net}
-        ends_here = open_ends.get(segment) == 1 and sorted(open_ends.values()) == [-1, 1]
-        wrong += bool(open_ends) and not ends_here
+        insight = insights.get(who, {})
+        steps.sort(key=lambda move: move["insight_version"])
+        ends: dict[tuple[str, str], Any] = {}
+        for move in steps:
+            name = "" if move["kind"] == "segment" else str(move["from"] or move["to"])
+            path = (move["kind"], name)
+            wrong += path in ends and ends[path] != move["from"]
+            ends[path] = move["to"]
+        segment = (insight.get("segment") or {}).get("id")
+        inside = {audience["id"] for audience in insight.get("audiences", ())}
+        wrong += ends.get(("segment", ""), segment) != segment
+        wrong += sum(
+            (end is not None) != (name in inside)
+            for (kind, name), end in ends.items()
+            if kind == "rule"
+        )
     return wrong
 
 

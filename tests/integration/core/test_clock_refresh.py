@@ -50,14 +50,14 @@ def test_what_only_a_new_model_changed_goes_to_who_knows_the_customer(shop, cloc
     refresher(shop.client, shop.keys, clock).drain()
     store = RefreshStore(shop.client, shop.keys, lease_ms=1)
     assert store.commit([by_clock(shop, "ann", Push.KNOWN)], ["crm"]) == [True]
-    assert not shop.client.exists(shop.keys.outbox(0))
+    assert not shop.client.exists(shop.keys.outbox(0, "crm"))
     shop.put([order("ann", "ann-2", "ann-2", T0 + DAY_S, revenue="7")])
     shop.drain()
     refresher(shop.client, shop.keys, clock).drain()
     deliverer(shop.client, shop.keys, clock, crm).drain()
     assert set(crm.rows) == {"ann"}
     assert store.commit([by_clock(shop, "ann", Push.KNOWN)], ["crm"]) == [True]
-    assert shop.client.zrange(shop.keys.outbox(0), 0, -1) == [b"crm\x1fann"]
+    assert shop.client.zrange(shop.keys.outbox(0, "crm"), 0, -1) == [b"ann"]
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,14 @@ def test_who_is_told_depends_on_what_caused_the_change(mark, version, push):
     assert _push(mark, before, live) is push
 
 
-def test_the_clock_leaves_a_customer_with_a_quiet_mark_to_the_quiet_refresh(shop, clock):
+@pytest.mark.parametrize("mailbox", ["quiet", "dirty"])
+def test_the_clock_leaves_a_customer_with_a_mark_to_the_refresh_of_it(shop, clock, mailbox):
     refresher(shop.client, shop.keys, clock).drain()
-    shop.client.delete(shop.keys.outbox(0))
-    shop.client.zadd(shop.keys.quiet(0), {"ann": 99})
+    shop.client.delete(shop.keys.outbox(0, "crm"))
+    shop.client.zadd(getattr(shop.keys, mailbox)(0), {"ann": 99})
     store = RefreshStore(shop.client, shop.keys, lease_ms=1)
     assert store.commit([by_clock(shop, "ann", Push.ALL)], ["crm"]) == [False]
-    assert not shop.client.exists(shop.keys.outbox(0))
+    assert not shop.client.exists(shop.keys.outbox(0, "crm"))
 
 
 def test_a_customer_without_events_is_refreshed_when_the_turn_comes(shop, clock):

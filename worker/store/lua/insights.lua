@@ -10,7 +10,7 @@
 --       model generation, as of [Unix s], insight ('' = keep the one there), push ('1', 'known' = only
 --       to destinations that have heard of the customer, or ''), transitions ('' none, else joined by \30), next due [Unix s], sequence of the mark ('' none)
 -- Returns for each customer 1 written, 0 refused (somebody else wrote, or wrote something newer; or
--- the clock's turn came while a quiet mark waits, whose refresh tells nobody).
+-- the clock's turn came while a mark waits: its refresh knows whom to tell, and what the cause is).
 -- Header of an insight: version|sequence|generation|as of|material digest|state\n
 -- Event in a lane: put at [ms]|as of [Unix s]|transition
 -- The outbox row comes first: a row without news costs one look, news without a row would be lost.
@@ -33,7 +33,8 @@ for n = 0, (#KEYS - first_key) / (1 + n_streams) - 1 do
   end
   if version ~= expected or seq < held_seq or generation < held_generation
      or (seq == held_seq and generation == held_generation and as_of < held_as_of)
-     or (ARGV[at + 10] == '' and redis.call('ZSCORE', KEYS[3], customer)) then
+     or (ARGV[at + 10] == ''
+         and (redis.call('ZSCORE', KEYS[2], customer) or redis.call('ZSCORE', KEYS[3], customer))) then
     answer[#answer + 1] = 0
   else
     if ARGV[at + 7] ~= '' then
