@@ -55,6 +55,12 @@ def tune_interpreter() -> None:
     gc.set_threshold(200_000, 20, 100)
 
 
+def finish() -> None:
+    """Wait for calls under way before the process ends: so nobody repeats them."""
+    if runtime.cache_info().currsize and "deliver" in runtime().__dict__:
+        runtime().deliver.close()
+
+
 def reset() -> None:
     """Forget the runtime: what a parent connected must not be shared with its children."""
     runtime.cache_clear()

@@ -99,6 +99,10 @@ def _connect_signals(settings: Settings, url: str, stage: str, node: str) -> Non
         # The parent ends its children on a warm stop; Ctrl-C in a terminal reaches them too.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+    @signals.worker_process_shutdown.connect(weak=False)
+    def _ends(**_: Any) -> None:
+        process.finish()
+
     @signals.worker_ready.connect(weak=False)
     def _ready(**_: Any) -> None:
         log.info("worker ready", stage=stage, name=node)
