@@ -1,6 +1,6 @@
 """Sending only what changed keeps a destination within its dead-bands of what it should hold."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -39,6 +39,7 @@ INSIGHTS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(INSIGHTS, min_size=1))
 def test_a_destination_that_gets_the_changes_holds_the_newest_state(insights):
     held = {}
@@ -55,6 +56,7 @@ def test_a_destination_that_gets_the_changes_holds_the_newest_state(insights):
                 assert has == value
 
 
+@settings(deadline=None)
 @given(INSIGHTS)
 def test_equal_insights_send_nothing_and_an_unknown_state_gets_everything(insight):
     wanted = mapped(insight, RULES)

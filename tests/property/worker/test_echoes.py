@@ -1,6 +1,6 @@
 """Echoes and repeated traits change no profile that matters, and mark nobody for a refresh."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import T0, DictShard, entries, event, identify, order, rules
@@ -26,6 +26,7 @@ STORY = [
 ]
 
 
+@settings(deadline=None)
 @given(st.permutations([*STORY, *(echo("ann", n) for n in range(3)), echo("carl", 9)]), st.data())
 def test_echoes_anywhere_leave_profiles_as_they_are_without_them(story, data):
     cut = data.draw(st.integers(0, len(story)))
