@@ -69,9 +69,9 @@ class Channel:
     key: tuple[str | int, ...] = ("customer_id",)
     fields: tuple[MappedField, ...] = ()
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
-        """What the adapter takes."""
+        """What the adapter takes: asked once, it is looked at for every row."""
         return self.adapter.capabilities
 
     @property
