@@ -75,6 +75,11 @@ def build(ids: Sequence[str], rows: csr_array, idf: Floats, spare: int) -> Base:
     rows   (n, m) raw weights > 0, columns rising; an empty row is no customer
     idf    at least (m,) > 0
     spare  slots for the overlay, >= 0
+    Raises ShapeError, DomainError
+
+    >>> base = build(["a", "b"], csr_array([[1.0, 0.0], [1.0, 2.0]]), np.ones(2), spare=0)
+    >>> base.post_slot.tolist(), base.norm.round(3).tolist()
+    ([0, 1, 1], [1.0, 2.236])
     """
     n, m = rows.shape
     if len(ids) != n or len(idf) < m:

@@ -319,7 +319,13 @@ class IndexRows:
 def difference(
     old: tuple[Columns, Floats], new: tuple[Columns, Floats]
 ) -> tuple[Columns, Floats, Floats]:
-    """Where two rows differ: items, the value in the old one, in the new one (0 = not there)."""
+    """Where two rows differ: items, the value in the old one, in the new one (0 = not there).
+
+    >>> row = np.array([3, 5], dtype=np.int32), np.array([1.0, 4.0])
+    >>> items, before, after = difference(row, (row[0][1:], row[1][1:]))
+    >>> items.tolist(), before.tolist(), after.tolist()
+    ([3], [1.0], [0.0])
+    """
     most = len(old[0]) + len(new[0])
     items, before, after = np.zeros(most, dtype=np.int32), np.zeros(most), np.zeros(most)
     found = kernels.difference(*old, *new, items, before, after)

@@ -5,7 +5,14 @@ Postings and rows come twice: of the base (read-only, mapped from a snapshot) an
 `inv` of a slot is 1 / norm of its values, 0 where nobody lives.
 
 The first use compiles into a cache beside this file (or in the user's cache folder), which later
-processes load; `prepare` does it ahead and says so where this machine cannot.
+processes load; `neighbors.prepare` does it ahead and says so where this machine cannot.
+
+>>> items, values = np.array([3, 5], np.int32), np.array([1.0, 4.0])
+>>> where, old, new = np.zeros(4, np.int32), np.zeros(4), np.zeros(4)
+>>> difference(items, values, items[:1], 2 * values[:1], where, old, new)
+2
+>>> where[:2].tolist(), old[:2].tolist(), new[:2].tolist()
+([3, 5], [1.0, 4.0], [2.0, 0.0])
 """
 
 from typing import Any

@@ -59,7 +59,17 @@ class Query(NamedTuple):
 
 
 class Nearest:
-    """Searches the rows of one index. One search at a time: it has one set of scratch arrays."""
+    """Searches the rows of one index. One search at a time: it has one set of scratch arrays.
+
+    >>> from scipy.sparse import csr_array
+    >>> from models.recommend import index_base
+    >>> matrix = csr_array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    >>> base = index_base.build(["a", "b", "c"], matrix, np.ones(2), spare=1)
+    >>> nearest = Nearest(IndexRows(base, np.ones(2), 1.0, items=2))
+    >>> slots, scores = nearest.nearest(nearest.query(1), 2, Similarity.COSINE)
+    >>> slots.tolist(), scores.round(4).tolist()
+    ([0, 2], [0.7071, 0.7071])
+    """
 
     def __init__(self, rows: IndexRows) -> None:
         self._rows = rows
