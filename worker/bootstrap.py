@@ -35,6 +35,7 @@ from worker.store.quarantine import Quarantine
 from worker.store.refreshing import RefreshStore
 from worker.store.signals import Bells, Locks, Reports
 from worker.store.snapshots import Snapshots
+from worker.store.training import TrainingDesk
 from worker.tick import Plan, Tick
 
 if TYPE_CHECKING:
@@ -276,6 +277,11 @@ class Runtime:
         )
 
     @cached_property
+    def desk(self) -> TrainingDesk:
+        """Trainings that wait and run."""
+        return TrainingDesk(self.client, self.keys)
+
+    @cached_property
     def retrain(self) -> Retrain:
         """The training stage."""
         from worker.retrain import Retrain  # noqa: PLC0415  scikit-learn: only where it is used
@@ -283,11 +289,12 @@ class Runtime:
         return Retrain(
             self.population,
             self.models,
-            self.locks,
+            self.desk,
             self.clock,
             rules=self.refresh_rules,
             discount_rate_year=self.settings.discount_rate_year,
             catalog=self.catalog,
+            lease_ms=int(1000 * self.settings.training_lease_s),
         )
 
     def tick(self, order: Callable[..., None]) -> Tick:
@@ -304,7 +311,9 @@ class Runtime:
             settings.retrain_interval_s,
             snapshots=True,
         )
-        return Tick(self.locks, self.door, self.models, self.population, self.clock, plan, order)
+        return Tick(
+            self.locks, self.door, self.models, self.desk, self.population, self.clock, plan, order
+        )
 
     @property
     def _lease_ms(self) -> int:

@@ -42,6 +42,8 @@ _SPEAKING: Final = {
     "ArtifactError": FAILED,
     "TooFewError": FAILED,
     "BusyTrainingError": TEMPORARY,
+    "LostTrainingError": TEMPORARY,
+    "CancelledTrainingError": FAILED,
     "DestinationsError": FAILED,
     "UnknownAdapterError": FAILED,
     "OptionsError": FAILED,

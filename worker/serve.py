@@ -173,11 +173,15 @@ def _count_received() -> Any:
     return lambda: counter["received"]
 
 
+#: Orders without a time limit.
+_UNTIMED = frozenset({"models.train", "models.snapshot", "segments.follow"})
+
+
 def _runs(limit_s: float) -> bool:
     """Is an order running, within its time limit? Trainings have none."""
     now = time.monotonic()
     for request in tuple(worker_state.active_requests):
         started = getattr(request, "time_start", None)
-        if request.name == "models.retrain" or started is None or now - started < limit_s:
+        if request.name in _UNTIMED or started is None or now - started < limit_s:
             return True
     return False

@@ -183,6 +183,9 @@ class Settings(BaseSettings):
     min_customers_to_train: int = Field(
         30, ge=1, description="Customers with an order below which no model is trained."
     )
+    training_lease_s: float = Field(
+        60.0, ge=1, description="Seconds after which a training whose trainer ended begins anew."
+    )
     retrain_interval_s: int = Field(28 * DAY_S, ge=60, description="Seconds between two trainings.")
 
     # delivery

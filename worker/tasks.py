@@ -11,7 +11,7 @@ from worker.app import app, send
 from worker.process import runtime, settings
 from worker.route import route
 from worker.store.door import Arrival
-from worker.store.models import KINDS, BusyTrainingError, TooFewError
+from worker.store.models import KINDS, TooFewError
 from worker.telemetry import logger
 
 log = logger(__name__)
@@ -69,15 +69,27 @@ def drain_ingest(shard: int) -> None:
         active.bells.ring("refresh")
 
 
-@app.task(name="models.retrain", acks_late=False, time_limit=None)
+@app.task(name="models.retrain")
 def retrain(kinds: list[str] | None = None, reason: str = "request") -> None:
-    """Train models and publish them; acknowledged at once, as it may outlast any time limit."""
-    chosen = tuple(kind for kind in KINDS if not kinds or kind in kinds)
+    """Ask for trainings. They begin behind what lies in the queue, so that requests that came
+    while a training ran become one.
+    """
+    chosen = [kind for kind in KINDS if not kinds or kind in kinds]
+    if runtime().retrain.request(chosen, reason=reason):
+        send("models.train")
+
+
+@app.task(name="models.train", acks_late=False, time_limit=None)
+def train() -> None:
+    """Train what waits and publish it; acknowledged at once, as it may outlast any time limit.
+    What waits is kept by the server: an order that is lost is sent again by the tick.
+    """
     try:
-        runtime().retrain.run(chosen, reason=reason)
-    except (TooFewError, BusyTrainingError) as error:
+        published = runtime().retrain.serve()
+    except TooFewError as error:
         log.info("training put off", reason=str(error))
-    else:
+        return
+    if published:
         runtime().snapshot_builder.run()
         runtime().bells.ring("refresh")
 

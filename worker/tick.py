@@ -11,6 +11,7 @@ from worker.store.door import Door
 from worker.store.models import KINDS, ModelStore
 from worker.store.population import Population
 from worker.store.signals import Locks
+from worker.store.training import TrainingDesk
 
 #: An order that was sent is not sent again for so long.
 ORDERED_MS: Final = 10_000
@@ -51,6 +52,7 @@ class Tick:
         locks: Locks,
         door: Door,
         models: ModelStore,
+        desk: TrainingDesk,
         population: Population,
         clock: Clock,
         plan: Plan,
@@ -59,6 +61,7 @@ class Tick:
         self._locks = locks
         self._door = door
         self._models = models
+        self._desk = desk
         self._population = population
         self._clock = clock
         self._plan = plan
@@ -87,7 +90,9 @@ class Tick:
 
     def _consider_training(self, now_s: int) -> None:
         current = self._models.current().versions
-        if self._locks.held("training"):
+        if self._desk.wanted() and self._once("models.train"):
+            self._order("models.train")
+        if self._desk.running() or self._desk.waiting():
             return
         wants = self._plan.snapshots and "recommendations" in current
         if wants and self._once("snapshot", SNAPSHOT_MS):

@@ -199,7 +199,13 @@ def test_models_are_listed_promoted_and_trained_here(worn_shop):
 
 
 def test_a_training_is_ordered_from_the_worker(worn_shop):
-    assert worn_shop.json("retrain", "forecasts", "--reason", "check")["ordered"] == ["forecasts"]
+    found = worn_shop.json("retrain", "forecasts", "--reason", "check")
+    assert (found["requested"], found["joined"]) == (["forecasts"], [])
+    again = worn_shop.json("retrain", "--reason", "again")
+    assert again["joined"] == ["forecasts"]
+    waiting = worn_shop.json("models", "training")
+    assert ["check", "again"] in [one["reasons"] for one in waiting]
+    assert len(worn_shop.json("models", "cancel")["cancelled"]) == 3
 
 
 def test_doctor_finds_the_endpoint_and_no_failure(shop):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from worker.commands import versions
 from worker.session import order, session
 from worker.terminal import AsJson, console, examples, instant, pairs, show, show_json, table
 
@@ -27,10 +28,11 @@ def register(app: typer.Typer) -> None:
             "crm-reflex retrain segments --reason check --here",
         )
     )(retrain)
-    group = typer.Typer(no_args_is_help=True, help="Model versions: list, show, promote.")
+    group = typer.Typer(no_args_is_help=True, help="Model versions and trainings.")
     group.command("list", epilog=examples("crm-reflex models list --json"))(list_versions)
     group.command("show", epilog=examples("crm-reflex models show segments 3"))(show_version)
     group.command("promote", epilog=examples("crm-reflex models promote segments 2"))(promote)
+    versions.add_to(group)
     app.add_typer(group, name="models")
 
 
@@ -56,11 +58,15 @@ def retrain(
     kinds = KINDS if kind == "all" else (kind,)
     with session() as active:
         if not here:
-            order(active, "models.retrain", list(kinds), reason)
+            now_ms = active.clock.now_ms()
+            new = [one for one in kinds if active.desk.request(one, reason, now_ms)]
+            order(active, "models.train")
             if as_json:
-                show_json({"ordered": list(kinds), "reason": reason})
-            else:
-                show(f"ordered: {', '.join(kinds)}; `crm-reflex models list` shows when it is done")
+                joined = [one for one in kinds if one not in new]
+                show_json({"requested": new, "joined": joined, "reason": reason})
+                return
+            show(f"requested: {', '.join(new) or 'nothing new: the same waits already'}")
+            show("`crm-reflex models training` shows how far it is")
             return
         with _progress() as tell:
             published = active.retrain.run(tuple(kinds), reason=reason, progress=tell)
@@ -123,7 +129,7 @@ def promote(
     Customers get insights of it with their next event, or when the clock is due.
     """
     with session() as active:
-        active.models.promote(kind, version)
+        active.models.promote(kind, version, active.clock.now_s())
         active.bells.ring("refresh")
     if as_json:
         show_json({"kind": kind, "live": version})

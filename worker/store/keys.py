@@ -240,8 +240,24 @@ class Keys:
         return self._all("catalog-version")
 
     def training(self) -> str:
-        """HASH model kind -> progress of the running training."""
+        """HASH model kind -> the run under way (JSON)."""
         return self._all("training")
+
+    def training_waiting(self) -> str:
+        """HASH model kind -> the training that was asked for (JSON)."""
+        return self._all("training-waiting")
+
+    def training_lease(self, kind: str) -> str:
+        """STRING token with a time to live: whose the run is."""
+        return self._all(f"training-lease:{kind}")
+
+    def model_log(self) -> str:
+        """LIST of what became live, newest first (JSON)."""
+        return self._all("model-log")
+
+    def model_pins(self) -> str:
+        """SET of <kind>:<version>: versions that are not cleared away."""
+        return self._all("model-pins")
 
     def workers(self) -> str:
         """HASH node name -> last report (JSON)."""

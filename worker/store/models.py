@@ -31,6 +31,35 @@ class BusyTrainingError(RuntimeError):
     """Another training runs."""
 
 
+class LostTrainingError(BusyTrainingError):
+    """What was trained may not be published: the training went to another, or is out of date."""
+
+
+class Claim(NamedTuple):
+    """What a publication rests on.
+
+    token   of the training's lease
+    parent  the version that was live when the training began; 0 = none
+    """
+
+    token: str
+    parent: int
+
+
+class Change(NamedTuple):
+    """A version became live.
+
+    before  the version that was live until then; 0 = none
+    why     the training's reasons, or the operator's
+    """
+
+    kind: str
+    version: int
+    before: int
+    at_s: int
+    why: str
+
+
 class Artifact(NamedTuple):
     """One model version: arrays and JSON, no code.
 
@@ -74,11 +103,19 @@ class ModelStore:
         return Current(generation, versions, minors)
 
     def publish(
-        self, kind: str, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any], at_s: int
+        self,
+        kind: str,
+        arrays: Mapping[str, np.ndarray],
+        meta: Mapping[str, Any],
+        at_s: int,
+        claim: Claim | None = None,
     ) -> int:
-        """Store a new version and make it current, in one step; its number."""
+        """Store a new version and make it current, in one step; its number.
+
+        Raises LostTrainingError when the claim does not hold any more.
+        """
         version = self.next_version(kind)
-        while not self.publish_as(version, kind, arrays, meta, at_s):
+        while not self.publish_as(version, kind, arrays, meta, at_s, claim):
             version += 1
         return version
 
@@ -93,13 +130,32 @@ class ModelStore:
         arrays: Mapping[str, np.ndarray],
         meta: Mapping[str, Any],
         at_s: int,
+        claim: Claim | None = None,
     ) -> bool:
-        """Store a version under its number and make it current; False if the number is taken."""
+        """Store a version under its number and make it current; False if the number is taken.
+
+        Raises LostTrainingError when the claim does not hold any more.
+        """
         k = self._keys
-        parent = self.current().versions.get(kind, 0)
+        parent = self.current().versions.get(kind, 0) if claim is None else claim.parent
         data = pack(arrays, {**meta, "kind": kind, "parent": parent, "published_at_s": at_s})
-        keys = [k.models(), k.model_versions(kind), k.model(kind, version)]
-        return bool(self._scripts.run("publish", keys, [kind, version, data, at_s]))
+        keys = [
+            k.models(),
+            k.model_versions(kind),
+            k.model(kind, version),
+            k.model_log(),
+            k.training_lease(kind),
+        ]
+        why = str(meta.get("trigger", "published"))
+        log = _log_entry(kind, version, parent, at_s, why)
+        token, expected = ("", "") if claim is None else (claim.token, str(claim.parent))
+        args = [kind, version, data, at_s, log, token, expected]
+        result = int(self._scripts.run("publish", keys, args))
+        if result == -1:
+            raise LostTrainingError(f"the training of {kind} was taken over by another")
+        if result == -2:
+            raise LostTrainingError(f"another version of {kind} became live during the training")
+        return bool(result)
 
     def publish_minor(
         self,
@@ -137,15 +193,75 @@ class ModelStore:
         arrays, meta = unpack(data)
         return Artifact(kind, version, arrays, meta)
 
-    def promote(self, kind: str, version: int) -> None:
-        """Make a stored version current (also an older one: rollback).
+    def promote(self, kind: str, version: int, at_s: int, *, why: str = "promoted") -> bool:
+        """Make a stored version current, also an older one; False if it was already.
 
         Raises ArtifactError when it cannot be read.
         """
         self.read(kind, version)
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.hset(self._keys.models(), kind, version)
-        pipeline.hincrby(self._keys.models(), "generation", 1)
+        k = self._keys
+        before = self.current().versions.get(kind, 0)
+        log = _log_entry(kind, version, before, at_s, why)
+        keys = [k.models(), k.model(kind, version), k.model_log()]
+        result = int(self._scripts.run("promote", keys, [kind, version, log]))
+        if not result:
+            raise ArtifactError(f"there is no version {version} of {kind}")
+        return result == 1
+
+    def rollback(self, kind: str, at_s: int, *, why: str = "rolled back") -> int:
+        """Make the version current that was live before this one; its number.
+
+        Raises ArtifactError when there is none, or it cannot be read.
+        """
+        before = self._before(kind)
+        if not before:
+            raise ArtifactError(f"no version of {kind} was live before")
+        self.promote(kind, before, at_s, why=why)
+        return before
+
+    def _before(self, kind: str) -> int:
+        """What was live before the version that is live now; 0 = none."""
+        live = self.current().versions.get(kind, 0)
+        return next((one.before for one in self.log(kind) if one.version == live), 0)
+
+    def log(self, kind: str | None = None) -> list[Change]:
+        """What became live, newest first; of one kind or of all."""
+        rows = [json.loads(row) for row in self._client.lrange(self._keys.model_log(), 0, -1)]
+        changes = [Change(**row) for row in rows]
+        return [change for change in changes if kind is None or change.kind == kind]
+
+    def pin(self, kind: str, version: int, *, pinned: bool = True) -> None:
+        """Keep a version from being cleared away, or no longer.
+
+        Raises ArtifactError when there is no such version.
+        """
+        if not self._client.exists(self._keys.model(kind, version)):
+            raise ArtifactError(f"there is no version {version} of {kind}")
+        change = self._client.sadd if pinned else self._client.srem
+        change(self._keys.model_pins(), f"{kind}:{version}")
+
+    def pins(self) -> set[tuple[str, int]]:
+        """(kind, version) of what is pinned."""
+        rows = (row.decode().split(":") for row in self._client.smembers(self._keys.model_pins()))
+        return {(kind, int(version)) for kind, version in rows}
+
+    def superfluous(self, kind: str, keep: int) -> list[int]:
+        """Versions that `drop` may take: all but the newest `keep`, the live, the one that was
+        live before, and pinned ones; oldest first.
+        """
+        live = self.current().versions.get(kind, 0)
+        kept = {live, self._before(kind), *(version for one, version in self.pins() if one == kind)}
+        old = [version for version, _ in self.versions(kind)][keep:]
+        return sorted(version for version in old if version not in kept)
+
+    def drop(self, kind: str, version: int) -> None:
+        """Forget a version. The live one cannot be dropped: ArtifactError."""
+        if self.current().versions.get(kind) == version:
+            raise ArtifactError(f"{kind} {version} is live")
+        k = self._keys
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.zrem(k.model_versions(kind), version)
+        pipeline.delete(k.model(kind, version))
         pipeline.execute()
 
     def versions(self, kind: str) -> list[tuple[int, int]]:
@@ -154,6 +270,10 @@ class ModelStore:
             self._keys.model_versions(kind), 0, -1, desc=True, withscores=True
         )
         return [(int(version), int(at_s)) for version, at_s in rows]
+
+
+def _log_entry(kind: str, version: int, before: int, at_s: int, why: str) -> str:
+    return json.dumps(Change(kind, version, before, at_s, why)._asdict(), ensure_ascii=False)
 
 
 def pack(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> bytes:

@@ -29,7 +29,7 @@ from worker.store.door import Intake
 from worker.store.models import ModelStore
 from worker.store.population import Population
 from worker.store.refreshing import Mark, Push, Refreshed, RefreshStore, read_insight
-from worker.store.signals import Locks
+from worker.store.training import TrainingDesk
 
 NAMES = ["ann", "bob", "cem"]
 
@@ -260,8 +260,8 @@ class TestRefreshComparesBeforeItWrites:
             stages.client.set(stages.keys.profile(0, name), damaged)
         client, keys = stages.client, stages.keys
         models, population = ModelStore(client, keys), Population(client, keys)
-        locks = Locks(client, keys)
-        Retrain(population, models, locks, stages.clock, rules=RULES, discount_rate_year=0.1).run(
+        desk = TrainingDesk(client, keys)
+        Retrain(population, models, desk, stages.clock, rules=RULES, discount_rate_year=0.1).run(
             reason="test"
         )
         stages.finish_but_damaged()

@@ -325,7 +325,7 @@ class TestMinorVersions:
         assert shop.publish(segments(90)) == 2
         assert not shop.models.publish_minor("segments", (1, 3), arrays, {"model": meta}, 0)
         assert shop.models.current().minors == {"segments": 0}
-        shop.models.promote("segments", 1)
+        shop.models.promote("segments", 1, 0)
         current = shop.models.current()
         assert (current.versions["segments"], current.minors["segments"]) == (1, 2)
 

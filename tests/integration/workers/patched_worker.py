@@ -3,6 +3,7 @@
 hang   once the file FLAG exists, the consumer asks the broker for nothing more, as after a broken
        connection: the process lives, its watchdog too
 train  a training takes as long as the file FLAG exists
+stop   a training stops at the stage that the file FLAG names, as long as it exists
 """
 
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from kombu.transport.redis import Channel
 
+from worker.heart import Heart
 from worker.retrain import Retrain
 from worker.serve import run_worker
 from worker.settings import Settings
@@ -28,18 +30,31 @@ def hang(flag: Path) -> None:
 
 
 def train(flag: Path) -> None:
-    def run(self, kinds=(), *, reason, progress=None):
+    def serve(self, progress=None):
         flag.with_suffix(".started").touch()
         while flag.exists():
             time.sleep(0.05)
         return []
 
-    Retrain.run = run
+    Retrain.serve = serve
+
+
+def stop(flag: Path) -> None:
+    told = Heart.tell
+
+    def tell(self, stage, done):
+        told(self, stage, done)
+        if flag.exists() and stage == flag.read_text():
+            flag.with_suffix(".started").touch()
+            while flag.exists():
+                time.sleep(0.02)
+
+    Heart.tell = tell
 
 
 if __name__ == "__main__":
     fault, path, stage, number = sys.argv[1:5]
-    {"hang": hang, "train": train}[fault](Path(path))
+    {"hang": hang, "train": train, "stop": stop}[fault](Path(path))
     settings = Settings()
     url = settings.redis_url.get_secret_value()
     raise SystemExit(run_worker(settings, url, stage, number=int(number)))

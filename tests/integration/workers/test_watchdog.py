@@ -96,7 +96,7 @@ def test_no_worker_is_ended_while_a_training_runs(server, runtime, tmp_path):
     with worker(server, "train", flag, "training") as process:
         eventually(lambda: reports(runtime), within_s=40)
         with Celery(broker=broker_url(runtime.settings, server.url)) as client:
-            client.send_task("models.retrain", queue=queue(runtime.settings, "training"))
+            client.send_task("models.train", queue=queue(runtime.settings, "training"))
         eventually(flag.with_suffix(".started").exists, within_s=20)
         deadline = time.monotonic() + 3 * STALL_S
         while time.monotonic() < deadline:

@@ -9,6 +9,7 @@ from worker.store.door import Door
 from worker.store.models import KINDS, ModelStore
 from worker.store.population import Population
 from worker.store.signals import Locks
+from worker.store.training import TrainingDesk
 from worker.tick import STALE_MS, Plan, Tick
 
 PLAN = Plan({"ingest": 2, "refresh": 1, "deliver": 0}, min_customers=2, retrain_interval_s=1000)
@@ -23,6 +24,7 @@ class Beat:
         self.clock = ManualClock()
         self.locks = Locks(client, self.shop.keys)
         self.models = ModelStore(client, self.shop.keys)
+        self.desk = TrainingDesk(client, self.shop.keys)
         self.orders = []
 
     def run(self):
@@ -32,6 +34,7 @@ class Beat:
             self.locks,
             Door(client, keys),
             self.models,
+            self.desk,
             Population(client, keys),
             self.clock,
             PLAN,
@@ -84,6 +87,18 @@ def test_the_first_training_waits_for_enough_customers(beat):
     assert beat.run() == [], "it was ordered"
 
 
+def test_a_training_that_waits_or_was_left_behind_is_ordered_again(beat):
+    beat.run()
+    beat.desk.request("segments", "check", beat.clock.now_ms())
+    for _ in ("waiting", "left behind by its trainer"):
+        beat.shop.client.delete(beat.shop.keys.lock("tick:train"))
+        beat.shop.client.delete(beat.shop.keys.lock("ordered:models.train"))
+        beat.clock.advance(2)
+        assert beat.run() == [("models.train",)]
+        beat.desk.take("segments", "trainer", 60_000, beat.clock.now_ms())
+        beat.shop.client.delete(beat.shop.keys.training_lease("segments"))
+
+
 def test_old_models_are_trained_anew_unless_a_training_runs(beat):
     for kind in KINDS:
         beat.models.publish(kind, {}, {}, beat.clock.now_s())
@@ -92,7 +107,8 @@ def test_old_models_are_trained_anew_unless_a_training_runs(beat):
     for held, expected in ((True, []), (False, [("models.retrain", None, "age")])):
         beat.shop.client.delete(beat.shop.keys.lock("tick:train"))
         if held:
-            beat.locks.take("training", "somebody", 60_000)
+            beat.desk.request("segments", "check", 0)
+            beat.desk.take("segments", "somebody", 60_000, 0)
         beat.clock.advance(4)
         assert beat.run() == expected
-        beat.locks.release("training", "somebody")
+        beat.desk.end("segments", "somebody")

@@ -1,0 +1,125 @@
+"""Trainings by real workers: requests at once become two at most, and a kill publishes nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+
+import pytest
+from celery import Celery
+
+from tests.builders import T0, order
+from tests.servers import Server, eventually
+from worker.app import queue
+from worker.bootstrap import Runtime
+from worker.route import route
+from worker.serve import broker_url
+from worker.settings import Settings
+from worker.store.door import Arrival
+from worker.store.models import KINDS
+
+pytestmark = [pytest.mark.xdist_group("workers"), pytest.mark.timeout(180)]
+
+BUYERS = 40
+LEASE_S = 2
+DAY_S = 86_400
+
+
+@pytest.fixture
+def server(tmp_path):
+    with Server(tmp_path / "server", aof=True) as running:
+        yield running
+
+
+@pytest.fixture
+def runtime(server):
+    runtime = Runtime(Settings(redis_url=server.url), server.url)
+    runtime.door.emit(
+        Arrival(
+            order(f"c-{n}", f"o-{n}-{k}", f"e-{n}-{k}", at_s, revenue="9", items={f"i{n % 5}": 1})
+        )
+        for n in range(BUYERS)
+        for k, at_s in enumerate((T0 + n * DAY_S, T0 + (n + 30) * DAY_S))
+    )
+    route(runtime.intake, runtime.settings.shards)
+    runtime.ingest.drain()
+    return runtime
+
+
+@contextmanager
+def trainer(server, flag):
+    environment = {
+        **os.environ,
+        "CRM_REFLEX_REDIS_URL": server.url,
+        "CRM_REFLEX_TRAINING_LEASE_S": str(LEASE_S),
+        "CRM_REFLEX_LOG_LEVEL": "WARNING",
+    }
+    command = [sys.executable, "-m", "tests.integration.workers.patched_worker"]
+    process = subprocess.Popen(
+        [*command, "stop", str(flag), "training", "0"], env=environment, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        kill(process)
+
+
+def kill(process):
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def send(server, runtime, name, *args):
+    with Celery(broker=broker_url(runtime.settings, server.url)) as client:
+        client.send_task(name, args, queue=queue(runtime.settings, "training"))
+
+
+def newest(runtime):
+    return {kind: max((v for v, _ in runtime.models.versions(kind)), default=0) for kind in KINDS}
+
+
+def test_twenty_requests_are_one_running_and_one_waiting(server, runtime, tmp_path):
+    flag = tmp_path / "stop"
+    flag.write_text("fit segments")
+    with trainer(server, flag):
+        send(server, runtime, "models.retrain", ["segments"], "the first")
+        eventually(flag.with_suffix(".started").exists, within_s=60)
+        for n in range(20):
+            runtime.desk.request("segments", f"request {n}", n)
+        assert len(runtime.desk.running()) == len(runtime.desk.waiting()) == 1
+        for n in range(20):
+            send(server, runtime, "models.retrain", ["segments"], f"message {n}")
+        flag.unlink()
+        eventually(
+            lambda: newest(runtime)["segments"] >= 2 and not runtime.desk.running(), within_s=60
+        )
+        queue_name = queue(runtime.settings, "training")
+        eventually(lambda: not runtime.client.llen(queue_name), within_s=60)
+        eventually(lambda: not runtime.desk.wanted(), within_s=60)
+    assert newest(runtime)["segments"] <= 3, "the messages that came meanwhile were one more"
+    triggers = [runtime.models.read("segments", v).meta["trigger"] for v in (1, 2)]
+    assert triggers[0] == "the first"
+    assert triggers[1].startswith("request 0; request 1;")
+
+
+@pytest.mark.parametrize("stage", ["fit forecasts", "publish"])
+def test_a_killed_trainer_publishes_nothing_and_another_begins_anew(
+    server, runtime, tmp_path, stage
+):
+    flag = tmp_path / "stop"
+    flag.write_text(stage)
+    with trainer(server, flag) as first:
+        send(server, runtime, "models.retrain", None, "check")
+        eventually(flag.with_suffix(".started").exists, within_s=60)
+        assert {run.stage for run in runtime.desk.running()} == {stage}
+        kill(first)
+    assert newest(runtime) == dict.fromkeys(KINDS, 0)
+    eventually(lambda: runtime.desk.wanted() == sorted(KINDS), within_s=20)
+    flag.unlink()
+    with trainer(server, flag):
+        send(server, runtime, "models.train")
+        eventually(lambda: newest(runtime) == dict.fromkeys(KINDS, 1), within_s=60)
+        eventually(lambda: not runtime.desk.running(), within_s=20)
+    assert runtime.models.read("forecasts", 1).meta["trigger"] == "check"

@@ -1,0 +1,209 @@
+"""Versions of models: compare two, go back, keep or clear away, and the trainings under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from worker.session import session
+from worker.terminal import AsJson, examples, instant, show, show_json, span, table
+
+if TYPE_CHECKING:
+    from worker.bootstrap import Runtime
+
+Kind = Literal["segments", "recommendations", "forecasts"]
+KindOrAll = Literal["all", "segments", "recommendations", "forecasts"]
+WhichKind = Annotated[Kind, typer.Argument(help="Which model.")]
+
+
+def add_to(group: typer.Typer) -> None:
+    """Add the commands of this module."""
+    group.command(epilog=examples("crm-reflex models compare segments 3 4"))(compare)
+    group.command(epilog=examples("crm-reflex models rollback forecasts"))(rollback)
+    group.command("log", epilog=examples("crm-reflex models log --json"))(show_log)
+    group.command(epilog=examples("crm-reflex models pin segments 3"))(pin)
+    group.command(epilog=examples("crm-reflex models gc --keep 10 --dry-run"))(gc)
+    group.command(epilog=examples("crm-reflex models training --json"))(training)
+    group.command(epilog=examples("crm-reflex models cancel forecasts"))(cancel)
+
+
+def compare(
+    kind: WhichKind,
+    first: Annotated[int, typer.Argument(min=1, help="A version.")],
+    second: Annotated[int, typer.Argument(min=1, help="Another version.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what differs between two versions: pedigree, metrics, parameters."""
+    with session() as active:
+        metas = [dict(active.models.read(kind, number).meta) for number in (first, second)]
+    flat = [_flat(meta) for meta in metas]
+    names = sorted(name for name in flat[0].keys() | flat[1].keys() if _differ(flat, name))
+    if as_json:
+        show_json({name: [one.get(name) for one in flat] for name in names})
+        return
+    rows = [(name, *(_short(one.get(name)) for one in flat)) for name in names]
+    show(table((kind, str(first), str(second)), rows))
+
+
+def rollback(kind: WhichKind, as_json: AsJson = False) -> None:
+    """Make the version live again that was live before this one.
+
+    Running workers take it within a second; customers get insights of it with their next event, or
+    when the clock is due.
+    """
+    with session() as active:
+        version = active.models.rollback(kind, active.clock.now_s())
+        _take_effect(active)
+    if as_json:
+        show_json({"kind": kind, "live": version})
+    else:
+        show(f"{kind} {version} is live again")
+
+
+def show_log(as_json: AsJson = False) -> None:
+    """List what became live, when and why, newest first."""
+    with session() as active:
+        changes = [change._asdict() for change in active.models.log()]
+    for change in changes:
+        change["at"] = instant(change.pop("at_s"))
+    if as_json:
+        show_json(changes)
+        return
+    columns = ("at", "kind", "version", "before", "why")
+    show(table(columns, [[change[name] for name in columns] for change in changes]))
+
+
+def pin(
+    kind: WhichKind,
+    version: Annotated[int, typer.Argument(min=1, help="The version to keep.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Let it be cleared away again.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Keep a version: `models gc` never takes it."""
+    with session() as active:
+        active.models.pin(kind, version, pinned=not undo)
+    if as_json:
+        show_json({"kind": kind, "version": version, "pinned": not undo})
+    else:
+        show(f"{kind} {version} is {'no longer pinned' if undo else 'pinned'}")
+
+
+def gc(
+    keep: Annotated[int, typer.Option("--keep", min=1, help="Newest versions to keep.")] = 10,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Clear old versions away: never the live one, the one before it, or a pinned one."""
+    from worker.store.models import KINDS  # noqa: PLC0415  nothing unused is loaded
+
+    with session() as active:
+        found = {kind: active.models.superfluous(kind, keep) for kind in KINDS}
+        for kind, versions in found.items():
+            for version in versions if not dry_run else ():
+                active.models.drop(kind, version)
+    if as_json:
+        show_json({"dry_run": dry_run, "dropped": found})
+        return
+    verb = "would be dropped" if dry_run else "dropped"
+    for kind, versions in found.items():
+        show(f"{kind}: {', '.join(map(str, versions)) or 'nothing'} {verb}")
+
+
+def training(as_json: AsJson = False) -> None:
+    """Show the trainings that run and wait: stage, part done, reasons."""
+    with session() as active:
+        now_ms = active.clock.now_ms()
+        rows: list[dict[str, Any]] = [
+            {
+                "kind": run.kind,
+                "state": _state(cancelled=run.cancelled, alive=run.alive),
+                "stage": run.stage,
+                "done": run.done,
+                "for_s": max(0, now_ms - run.started_ms) // 1000,
+                "attempts": run.attempts,
+                "reasons": list(run.reasons),
+            }
+            for run in active.desk.running()
+        ]
+        rows += [
+            {
+                "kind": one.kind,
+                "state": "waiting",
+                "stage": None,
+                "done": None,
+                "for_s": max(0, now_ms - one.at_ms) // 1000,
+                "attempts": 0,
+                "reasons": list(one.reasons),
+            }
+            for one in active.desk.waiting()
+        ]
+    if as_json:
+        show_json(rows)
+        return
+    if not rows:
+        show("no training runs or waits")
+        return
+    columns = ("kind", "state", "stage", "done", "for", "reasons")
+    show(table(columns, [_training_row(row) for row in rows]))
+
+
+def cancel(
+    kind: Annotated[KindOrAll, typer.Argument(help="Which model.")] = "all",
+    as_json: AsJson = False,
+) -> None:
+    """Drop what waits, and stop what runs at its next stage: nothing of it is published."""
+    from worker.store.models import KINDS  # noqa: PLC0415  nothing unused is loaded
+
+    kinds = KINDS if kind == "all" else (kind,)
+    with session() as active:
+        cancelled = [one for one in kinds if active.desk.cancel(one)]
+    if as_json:
+        show_json({"cancelled": cancelled})
+    else:
+        show(f"cancelled: {', '.join(cancelled) or 'nothing was running or waiting'}")
+
+
+def _take_effect(active: Runtime) -> None:
+    active.bells.ring("refresh")
+
+
+def _state(*, cancelled: bool, alive: bool) -> str:
+    if not alive:
+        return "left behind"  # its trainer ended; the next one begins anew
+    return "stopping" if cancelled else "running"
+
+
+def _training_row(row: dict[str, Any]) -> list[object]:
+    done = None if row["done"] is None else f"{row['done']:.0%}"
+    return [
+        row["kind"],
+        row["state"],
+        row["stage"],
+        done,
+        span(row["for_s"]),
+        "; ".join(row["reasons"]),
+    ]
+
+
+def _flat(meta: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields under their paths.
+
+    >>> _flat({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': [2]}
+    """
+    found: dict[str, Any] = {}
+    for name, value in meta.items():
+        path = f"{prefix}{name}"
+        found |= _flat(value, path + ".") if isinstance(value, dict) else {path: value}
+    return found
+
+
+def _differ(flat: list[dict[str, Any]], name: str) -> bool:
+    return bool(flat[0].get(name) != flat[1].get(name))
+
+
+def _short(value: object) -> object:
+    if isinstance(value, list) and len(value) > 12:
+        return f"{len(value):,} entries"
+    return value
