@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
 from pydantic_core import from_json
 
+from models.segments.explaining import natural_centers
+from models.segments.lifecycle import lifecycle_label
 from models.segments.model import NOBODY, SegmentModel
 from worker.failures import RefusedError
 from worker.insights.lifecycle import LIFECYCLE
@@ -118,7 +119,7 @@ def described(model: SegmentModel, found: Census) -> list[dict[str, Any]]:
 
 def _of_lifecycle(segment: int, found: Census) -> dict[str, Any]:
     """A segment of customers who have not bought: it has no center."""
-    label = LIFECYCLE[segment]
+    label = lifecycle_label(segment)
     return {
         "id": segment,
         "name": label.name(),
@@ -133,14 +134,12 @@ def _of_lifecycle(segment: int, found: Census) -> dict[str, Any]:
 
 def centers(model: SegmentModel) -> list[dict[str, float]]:
     """The center of each segment in natural units: days, orders, minor units, percent."""
-    logs = model.geometry.centers / model.features.weights * model.scaling.spread
-    natural = np.expm1(logs + model.scaling.center)
     return [
         {
             name: round(float(value), 2)
             for name, value in zip(model.features.columns, row, strict=True)
         }
-        for row in natural
+        for row in natural_centers(model)
     ]
 
 
@@ -200,7 +199,7 @@ def name_of(model: SegmentModel, segment: int | None) -> str:
     if segment is None or segment == NOBODY:
         return NONE
     if segment in LIFECYCLE:
-        return LIFECYCLE[segment].name()
+        return lifecycle_label(segment).name()
     if segment not in model.ids.tolist():
         return f"({segment})"
     return model.label(segment).name()

@@ -16,6 +16,7 @@ from integrations.money import major
 from models.features import rfm
 from models.history import Histories, purchase_stats
 from models.segments import state as segments
+from models.segments.explaining import explain as explain_segment
 from models.segments.model import SegmentModel
 from worker.customer import Found, delivery
 from worker.store.inspecting import Entered, Inspector
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from worker.bootstrap import Runtime
 
 _ITEMS: Final = 3
-_FEATURES: Final = 4
 
 
 def explain(active: Runtime, found: Found) -> dict[str, Any]:
@@ -146,46 +146,32 @@ def _segment(
     model, told = _spoke(active, insight), insight.get("segment")
     if model is None or told is None or told["id"] not in model.ids.tolist():
         return None
-    features = model.matrix(past, today)
-    point = model.points(features)[0]
-    distance = model.geometry.distances(point[None])[0]
-    own = model.ids.tolist().index(told["id"])
-    other = _runner_up(distance, own)
-    centers = model.geometry.centers
-    pull = (point - centers[other]) ** 2 - (point - centers[own]) ** 2
-    mean, spread = model.population
-    score = (point - mean) / np.where(spread > 0, spread, 1.0)
-    order = np.argsort(-np.abs(pull), kind="stable")[:_FEATURES].tolist()
-    best = distance[own]
+    why = explain_segment(model, model.matrix(past, today), told["id"])
+    label, other = model.label(why.segment_id), model.label(why.runner_up_id)
     return {
         "id": told["id"],
         "name": told["name"],
-        "name_zh": model.labels[own].name("zh"),
-        "description": model.labels[own].description(),
-        "description_zh": model.labels[own].description("zh"),
+        "name_zh": label.name("zh"),
+        "description": label.description(),
+        "description_zh": label.description("zh"),
         "since": told["since"],
         "previous_id": told.get("previous_id"),
         "pending_id": told.get("pending_id"),
         "pending_since": told.get("pending_since"),
-        "runner_up": {"id": int(model.ids[other]), "name": model.labels[other].name()},
-        "margin": round(1.0 - float(best / distance[other]), 4) if distance[other] > 0 else 0.0,
+        "runner_up": {"id": why.runner_up_id, "name": other.name()},
+        "margin": round(why.margin, 4),
+        "outlier": round(why.outlier, 4),
         "because": [
             {
-                "feature": model.features.columns[at],
-                "value": round(float(features[0, at]), 2),
-                "deviations_from_mean": round(float(score[at]), 2),
-                "speaks_for": int(model.ids[own if pull[at] >= 0 else other]),
-                "share": round(float(abs(pull[at]) / max(np.abs(pull).sum(), 1e-12)), 4),
+                "feature": reason.feature,
+                "value": round(reason.value, 2),
+                "typical": round(reason.typical, 2),
+                "runner_up": round(reason.runner_up, 2),
+                "share": round(reason.share, 4),
             }
-            for at in order
+            for reason in why.reasons
         ],
     }
-
-
-def _runner_up(distance: np.ndarray, own: int) -> int:
-    """The nearest of the other segments; the same one if there is no other."""
-    others = [at for at in np.argsort(distance, kind="stable").tolist() if at != own]
-    return int(others[0]) if others else own
 
 
 def _spoke(active: Runtime, insight: dict[str, Any]) -> SegmentModel | None:

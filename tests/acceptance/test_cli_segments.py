@@ -168,7 +168,7 @@ def test_mistakes_cost_a_line_each_and_change_nothing(cli):
     path.write_text("segments:\n- id: a\n  when: {segment: 99}\n", encoding="utf-8")
     for command in ("add", "preview"):
         refused = cli.run("segments", "rules", command, str(path), code=1)
-        assert "a: there is no segment 99; there are: 1, 2, " in refused.err
+        assert "a: there is no segment 99; there are: -4, -3, -2, 1, 2" in refused.err
     assert "no such file" in cli.run("segments", "rules", "add", "none.toml", code=1).err
     assert "there is no rule segment" in cli.run("segments", "rules", "show", "a", code=1).err
 
@@ -205,9 +205,9 @@ def test_why_tells_features_runner_up_and_margin(cli):
     near = cli.json("customer", "why", "c-3")["features"]["nearest_segments"]
     assert why["id"] != why["runner_up"]["id"]
     assert {why["id"], why["runner_up"]["id"]} == {one["id"] for one in near}
-    assert -1 <= why["margin"] <= 1
+    assert 0 <= why["margin"] <= 1
     assert why["because"][0]["share"] >= why["because"][-1]["share"]
-    assert {one["speaks_for"] for one in why["because"]} <= {why["id"], why["runner_up"]["id"]}
+    assert sum(one["share"] for one in why["because"]) == pytest.approx(1, abs=0.01)
     text = cli.run("customer", "why", "c-3").out
     assert "runner-up" in text
     assert why["name_zh"] in text
@@ -245,7 +245,7 @@ def test_centers_follow_by_small_steps_and_refresh_only_reads(active, cli):
     assert dues == now, "nobody is refreshed for a minor version"
 
 
-@pytest.mark.parametrize("kind", ["scatter", "bars", "radar"])
+@pytest.mark.parametrize("kind", ["scatter", "bars"])
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_plots_are_drawn_as_svg_and_png(cli, kind, suffix):
     pytest.importorskip("matplotlib")

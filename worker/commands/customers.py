@@ -190,11 +190,11 @@ def _segment_tables(segment: dict[str, Any]) -> list[Any]:
         ("waits for", f"{pending} since {segment['pending_since']}" if pending else None),
     ]
     rows = [
-        (one["feature"], one["value"], one["deviations_from_mean"], one["speaks_for"], one["share"])
+        (one["feature"], one["value"], one["typical"], one["runner_up"], one["share"])
         for one in segment["because"]
     ]
     title = f"segment {segment['id']}: {segment['name']}, {segment['name_zh']}"
-    columns = ("because of", "value", "deviations", "speaks for", "share")
+    columns = ("because of", "value", "here", "runner-up", "share")
     return [pairs(facts, title=title), "", table(columns, rows)]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worker.bootstrap import Runtime
     from worker.segments import Flow
 
-SegmentId = Annotated[int, typer.Argument(min=0, help="The segment's id: `segments list`.")]
+SegmentId = Annotated[int, typer.Argument(help="The segment's id: `segments list`.")]
 Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])]
 
 
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
         "moves",
         epilog=examples("crm-reflex segments moves --since 2026-10-01 --until 2026-11-01"),
     )(moves)
-    group.command("plot", epilog=examples("crm-reflex segments plot segments.svg --kind radar"))(
+    group.command("plot", epilog=examples("crm-reflex segments plot segments.svg --kind bars"))(
         plot
     )
     group.command("rename", epilog=examples("crm-reflex segments rename 3 'Tea regulars'"))(rename)
@@ -101,8 +101,8 @@ def moves(since: Day = None, until: Day = None, as_json: AsJson = False) -> None
 def plot(
     path: Annotated[Path, typer.Argument(help="Where to: a name that ends with .png or .svg.")],
     kind: Annotated[
-        Literal["scatter", "bars", "radar"],
-        typer.Option("--kind", help="scatter: customers; bars, radar: centers."),
+        Literal["scatter", "bars"],
+        typer.Option("--kind", help="scatter: customers; bars: centers."),
     ] = "scatter",
     sample: Annotated[
         int, typer.Option("--sample", min=10, max=50_000, help="Customers of a scatter.")
@@ -111,11 +111,12 @@ def plot(
     """Draw the segments into a file. It needs matplotlib: `pip install 'crm-reflex[plots]'`."""
     import numpy as np  # noqa: PLC0415  only where it is used
 
-    from worker.segment_plots import draw  # noqa: PLC0415  same
+    from worker.segment_plots import checked, drawn  # noqa: PLC0415  same
     from worker.segments import living  # noqa: PLC0415  same
     from worker.training.sample import sample as draw_customers  # noqa: PLC0415  same
     from worker.views import Calendar, histories  # noqa: PLC0415  same
 
+    file_format = checked(path)
     with session() as active:
         _, model = living(active)
         now_s, calendar = active.clock.now_s(), Calendar(active.settings.time_zone)
@@ -123,7 +124,7 @@ def plot(
         views = draw_customers(active.population, size, now_s, np.random.default_rng(0))
     past = histories(views, calendar, active.settings.reporting_currency)
     features = model.matrix(past, calendar.day(now_s))
-    draw(kind, model, features[features[:, 1] > 0], path)
+    path.write_bytes(drawn(kind, model, features[features[:, 1] > 0], file_format))
     show(f"{path}: {kind} of {len(model.ids)} segments")
 
 

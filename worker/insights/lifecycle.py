@@ -1,31 +1,17 @@
-"""Segments of customers who have not bought: no model has to find them.
-
-newcomer  first seen within the last 7 days
-browsing  looked at products within the last 30 days
-lead      neither
-"""
+"""Where customers stand who have not bought: what `models.segments.lifecycle` asks of a view."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from models.segments.labels import Label
-from worker.profile.ledger import NEVER
+import numpy as np
+
+from models.segments.lifecycle import BROWSING, LEAD, NEVER, NEWCOMER, lifecycle_ids
 from worker.profile.signals import code_of
 from worker.views import Calendar, View
 
-NEW_DAYS: Final = 7
-BROWSING_DAYS: Final = 30
-
-#: Far above the ids of models, which count from 1.
-LEAD: Final = 1_000_001
-BROWSING: Final = 1_000_002
-NEWCOMER: Final = 1_000_003
-LIFECYCLE: Final[dict[int, Label]] = {
-    LEAD: Label("lead"),
-    BROWSING: Label("browsing"),
-    NEWCOMER: Label("newcomer"),
-}
+LIFECYCLE: Final = (LEAD, BROWSING, NEWCOMER)
 
 _LOOKS: Final = tuple(
     code_of(name)
@@ -43,11 +29,18 @@ _LOOKS: Final = tuple(
 )
 
 
-def lifecycle(view: View, calendar: Calendar, today: int) -> int:
-    """The segment of a customer without an order."""
-    if view.first_s != NEVER and today - calendar.day(view.first_s) < NEW_DAYS:
-        return NEWCOMER
-    looks = [view.last_signals[code] for code in _LOOKS if code in view.last_signals]
-    if looks and today - calendar.day(max(looks)) < BROWSING_DAYS:
-        return BROWSING
-    return LEAD
+def lifecycle(views: Sequence[View], calendar: Calendar, today: int) -> list[int]:
+    """The segments of customers without an order."""
+    first = [_day(view.first_s, calendar, today) for view in views]
+    looked = [_day(_last_look(view), calendar, today) for view in views]
+    ids = lifecycle_ids(np.array(first, np.int64), np.array(looked, np.int64), today)
+    return [int(one) for one in ids]
+
+
+def _last_look(view: View) -> int:
+    return max((view.last_signals.get(code, NEVER) for code in _LOOKS), default=NEVER)
+
+
+def _day(at_s: int, calendar: Calendar, today: int) -> int:
+    """The day of an instant, NEVER without one; what a fast clock dated ahead is today's."""
+    return NEVER if at_s < 0 else min(calendar.day(at_s), today)

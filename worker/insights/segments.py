@@ -7,10 +7,11 @@ from typing import Any
 
 from integrations.insight import Segment
 from models.history import Histories
+from models.segments.lifecycle import lifecycle_label
 from models.segments.model import NOBODY
 from models.segments.settling import settle
 from worker.insights.figures import NO_MODEL, to_date
-from worker.insights.lifecycle import LIFECYCLE, lifecycle
+from worker.insights.lifecycle import lifecycle
 from worker.insights.standing import Place, moved, place, standing
 from worker.insights.subject import Subject
 from worker.live import Live
@@ -36,13 +37,16 @@ def add_segments(
     opened = [one.previous.opening(today).place for one in subjects]
     settled = settle(live.segments, features, standing(opened), today)
     names = dict(zip(live.segments.ids.tolist(), live.segments.names, strict=True))
-    for i, (part, subject, before) in enumerate(zip(parts, subjects, opened, strict=True)):
-        if features[i, 1] == 0:
-            stage = lifecycle(subject.view, calendar, today)
-            part["segment"] = _segment(moved(before, stage, today), LIFECYCLE[stage].name())
+    without = [i for i in range(len(subjects)) if features[i, 1] == 0]
+    lives = lifecycle([subjects[i].view for i in without], calendar, today)
+    stages = dict(zip(without, lives, strict=True))
+    for i, (part, before) in enumerate(zip(parts, opened, strict=True)):
+        if i in stages:
+            now, name = moved(before, stages[i], today), lifecycle_label(stages[i]).name()
         else:
             now = place(settled, i, before)
-            part["segment"] = _segment(now, names[now.segment_id])
+            name = names[now.segment_id]
+        part["segment"] = _segment(now, name)
 
 
 def _segment(now: Place, name: str) -> Segment:

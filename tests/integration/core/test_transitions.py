@@ -9,11 +9,11 @@ from redis.exceptions import ResponseError
 
 from models.segments.examples import on_a_line
 from models.segments.geometry import Centroids
+from models.segments.lifecycle import BROWSING, LEAD, NEWCOMER
 from models.segments.scaling import Scaling
 from models.segments.state import to_state
 from tests.builders import DAY_S, ENTERED_S, RULES, Installation, identify, order, refresher, viewed
 from worker.clock import ManualClock
-from worker.insights.lifecycle import BROWSING, LEAD, NEWCOMER
 from worker.rules.book import RuleBook
 from worker.rules.reading import parse
 from worker.store.models import ModelStore
