@@ -12,6 +12,7 @@ from worker.delivery.channel import Channel
 from worker.delivery.content import Parcel, batches, parcel
 from worker.delivery.ends import kept
 from worker.delivery.jobs import Jobs
+from worker.delivery.keeping import Keeper
 from worker.delivery.sending import Sender
 from worker.delivery.tokens import Tokens
 from worker.store.delivering import Claimed, Delivered, DeliverStore, Row, Settled
@@ -95,6 +96,7 @@ class Deliver:
         self._shards = shards
         self._rng = rng or Random()
         self._tokens = Tokens(destinations, clock)
+        self._keeper = Keeper(destinations)
         self._jobs = Jobs(store, destinations, clock, max_attempts=max_attempts, rng=self._rng)
         self._sender = Sender(
             store, destinations, self._tokens, self._jobs, clock,
@@ -127,6 +129,7 @@ class Deliver:
         """Wait for the calls under way and end the threads."""
         for line in self._lines.values():
             line.close()
+        self._keeper.close()
 
     @property
     def _pending(self) -> list[Future[int]]:
@@ -234,6 +237,8 @@ class Deliver:
         if not permits.calls:
             wait_s = BLOCKED_S if permits.wait_ms == FOREVER else permits.wait_ms / 1000
             line.blocked_until = now + min(wait_s, BLOCKED_S)
+        else:
+            self._keeper.start()
         return list(permits.calls)
 
     def _token(self, line: Line, now: float) -> Token | None:

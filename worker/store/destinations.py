@@ -22,6 +22,9 @@ REFUSED_MS: Final = 300_000
 #: Time that getting a token may take.
 TOKEN_LOCK_MS: Final = 30_000
 FOREVER: Final = -1
+#: Who made a call says so often that it is under way; after so long without, it is taken for lost.
+KEEP_EVERY_S: Final = 1.5
+KEEP_MS: Final = 6_000
 
 
 class Limits(Protocol):
@@ -34,7 +37,7 @@ class Limits(Protocol):
 
     @property
     def longest_ms(self) -> int:
-        """Longer than a call may take, from its permit on."""
+        """A call whose maker is not heard of is taken for lost after so long, or sooner."""
         ...
 
     @property
@@ -127,20 +130,40 @@ class Destinations:
         self._client = client
         self._keys = keys
         self._scripts = Scripts(client)
+        self._under_way: dict[str, tuple[str, int]] = {}  # call -> destination, time to keep it
 
     # ---- calls --------------------------------------------------------------------------------
     def permits(self, limits: Limits, wanted: int) -> Permits:
         """Leave for at most `wanted` calls, from all limits at once."""
         name = secrets.token_hex(6)
-        args = [name, wanted, limits.longest_ms, limits.concurrency, limits.daily_cap]
+        keep_ms = min(KEEP_MS, limits.longest_ms)
+        args = [name, wanted, keep_ms, limits.concurrency, limits.daily_cap]
         args += (part for window in limits.windows for part in window)
         granted, wait_ms, why = self._scripts.run("permit", self._of_calls(limits.name), args)
-        return Permits(
-            tuple(f"{name}:{n}" for n in range(1, granted + 1)), int(wait_ms), why.decode()
+        calls = tuple(f"{name}:{n}" for n in range(1, granted + 1))
+        self._under_way |= dict.fromkeys(calls, (limits.name, keep_ms))
+        return Permits(calls, int(wait_ms), why.decode())
+
+    @property
+    def under_way(self) -> int:
+        """Calls of this process that were permitted and not reported."""
+        return len(self._under_way)
+
+    def keep(self) -> None:
+        """Say that the calls of this process are under way."""
+        by_destination: dict[tuple[str, int], list[str]] = {}
+        for call, where in list(self._under_way.items()):
+            by_destination.setdefault(where, []).append(call)
+        self.run(
+            [
+                Call("keep", self._of_calls(destination), [keep_ms, *calls])
+                for (destination, keep_ms), calls in by_destination.items()
+            ]
         )
 
     def report(self, destination: str, ended: Ended) -> Call:
         """The script that tells how a call ended; to be run with others in one round trip."""
+        self._under_way.pop(ended.call, None)
         args = [
             ended.call, ended.how, ended.rest_ms, FAILURES, CALLS, SHARE, OPEN_MS, OPEN_MAX_MS,
             ended.jitter, ended.alarm, REFUSED_MS,

@@ -7,7 +7,7 @@ from importlib.resources import files
 import pytest
 
 from integrations.inbound.products import Product
-from tests.builders import T0, WEEK_S, Installation, order, viewed
+from tests.builders import T0, WEEK_S, Installation, channel, order, viewed
 from tests.contract.crm import running
 from worker.bootstrap import Runtime
 from worker.route import route
@@ -152,14 +152,21 @@ def test_events_go_all_the_way_on_three_nodes_and_every_script_runs(
     runtime.bells.ring("deliver")
     assert runtime.bells.wait("deliver", 1)
     assert runtime.ingest.round(range(SHARDS)).entries == 0, "dry shards are given back"
+    use_what_deliveries_need_seldom(runtime)
+    lua = files("worker.store") / "lua"
+    assert used == {one.name.removesuffix(".lua") for one in lua.iterdir()}
+
+
+def use_what_deliveries_need_seldom(runtime):
+    """Jobs, calls that last, and haste."""
     jobs = runtime.destination_store
     jobs.put_job("webhook", "job", b"rows", 0)
     assert jobs.take_jobs("webhook", 1000, 9) == [("job", b"rows")]
     assert jobs.state("webhook").jobs == 1
+    assert jobs.permits(channel(None, name="webhook"), 1).calls
+    jobs.keep()
     jobs.drop_job("webhook", "job")
     assert runtime.deliver_store.hasten([Row(0, "webhook", NAMES[0])]) == 0
-    lua = files("worker.store") / "lua"
-    assert used == {one.name.removesuffix(".lua") for one in lua.iterdir()}
 
 
 def test_retries_and_dead_letters_work_there_too(runtime, crm):

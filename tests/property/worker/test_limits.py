@@ -132,6 +132,37 @@ def test_a_reply_that_was_lost_takes_no_second_call(redis_client, monkeypatch):
     assert store.state("crm").used == 3
 
 
+def test_a_call_counts_while_its_maker_lives_and_is_lost_soon_after(redis_client):
+    store, policy = Destinations(redis_client, KEYS), limits(concurrency=1, lease=80)
+    (call,) = store.permits(policy, 1).calls
+    for _ in range(4):
+        time.sleep(0.05)
+        store.keep()
+        assert Destinations(redis_client, KEYS).permits(policy, 1).why == "concurrency"
+    assert store.under_way == 1
+    time.sleep(0.12)
+    other = Destinations(redis_client, KEYS)
+    (later,) = other.permits(policy, 1).calls
+    store.keep()
+    assert store.state("crm").under_way == 1, "what was taken for lost does not come back"
+    report(store, call)
+    report(other, later)
+    assert store.under_way == other.under_way == 0
+    assert store.state("crm").under_way == 0
+
+
+def test_a_try_that_lasts_is_kept_too(redis_client):
+    store, policy = Destinations(redis_client, KEYS), limits(lease=60)
+    redis_client.hset(KEYS.control("crm"), "opened", 1)
+    (probe,) = store.permits(policy, 1).calls
+    for _ in range(3):
+        time.sleep(0.04)
+        store.keep()
+    assert Destinations(redis_client, KEYS).permits(policy, 1).why == "probing"
+    report(store, probe)
+    assert not store.state("crm").is_open
+
+
 def test_the_calls_of_a_day_are_capped_and_unused_ones_given_back(redis_client):
     store, policy = Destinations(redis_client, KEYS), limits(daily_cap=3, concurrency=9)
     calls = store.permits(policy, 9).calls

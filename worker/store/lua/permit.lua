@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
 -- permit: leave to make calls to a destination, from all its limits at once.
 -- KEYS  1 control HASH  2 calls ZSET  3 flying ZSET
--- ARGV  1 name of the calls, unique  2 how many are wanted  3 longest time that a call may take [ms]
+-- ARGV  1 name of the calls, unique  2 how many are wanted  3 longest time that a call is under way [ms],
+--         before its maker says anew that it is under way (see `keep`)
 --       4 calls under way at once  5 calls a day (UTC), 0 = any  6.. for each window: calls, length [ms]
 -- Returns how many are granted, ms to wait before it is worth asking again (-1: until somebody
 -- resumes it), and why; call n of them is named `name:n`.
 -- A call reaches the destination at some moment between its permit and its end. So it counts in a
 -- window from its permit on, and until the window's length has passed since its end; while its end is
--- not known, it is taken to be the latest possible one. No window of arrivals can hold more than the
+-- not known, it is taken to be ahead by that time: who died makes no call after it. No window of arrivals can hold more than the
 -- limit, however long calls travel. The millisecond is for what rounding takes.
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
