@@ -151,7 +151,9 @@ def test_why_names_event_features_models_reasons_and_delivery(shop):
     assert near["distance"] <= far["distance"]
     assert [model["trigger"] for model in told["models"]] == ["history"] * 3
     assert all(model["buyers"] == BUYERS for model in told["models"])
-    assert told["reasons"]["buy_again"][0]["reason"].startswith("you bought it")
+    assert told["reasons"]["buy_again"] == [], "what was just bought is not to be bought again yet"
+    (other,) = told["reasons"]["new_for_you"]
+    assert (other["item_id"], other["reason"]) == ("p2", "bought by 1 customer like you")
     assert told["delivery"]["state"] == "delivered"
     assert told["delivery"]["delivery_id"].startswith("msg_")
     assert told["delivery"]["attempts"] == 1
