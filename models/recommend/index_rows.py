@@ -67,11 +67,6 @@ class IndexRows:
         return self._living
 
     @property
-    def changed(self) -> int:
-        """How many customers have their row in the overlay."""
-        return len(self._number)
-
-    @property
     def differs(self) -> bool:
         """Whether anything changed since the base was made."""
         return bool(self._names) or self._living != self._based
@@ -175,7 +170,11 @@ class IndexRows:
 
     def thresholds(self, slots: NDArray[np.integer]) -> NDArray[np.float32]:
         """The least scores of the lists of some slots, infinite where not known."""
-        known: NDArray[np.float32] = np.concatenate(self.threshold)[slots]
+        base, late = self.threshold
+        known = np.full(len(slots), np.inf, dtype=np.float32)
+        early = slots < len(base)
+        known[early] = base[slots[early]]
+        known[~early] = late[slots[~early] - len(base)]
         return known
 
     def set_threshold(self, slot: int, score: float) -> None:

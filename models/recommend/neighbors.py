@@ -127,11 +127,6 @@ class NeighborIndex:
         own = rows.overlay.nbytes + self._nearest.nbytes + 2 * rows.idf.nbytes
         return rows.base.nbytes, own + self._total.nbytes + self._holders.nbytes
 
-    @property
-    def changed(self) -> int:
-        """Number of customers whose row changed since the base was made."""
-        return self._rows.changed
-
     def to_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return vectors and JSON from which `from_state` makes an index of the same answers."""
         rows = self._rows

@@ -13,9 +13,11 @@ from tests.builders import T0, WEEK_S, Installation, order, refresher, viewed
 from worker.clock import ManualClock
 from worker.index import InteractionIndex, triplets
 from worker.live import Live
+from worker.snapshot import SnapshotBuilder
 from worker.store.nudges import Nudge, Nudges
 from worker.store.population import Population
 from worker.store.refreshing import read_insight
+from worker.store.signals import Locks
 from worker.store.snapshots import SnapshotError, Snapshots
 from worker.views import Calendar, view
 
@@ -175,6 +177,30 @@ def test_without_a_snapshot_many_customers_wait_and_go_on_with_the_last(shop, tm
     builder.publish(2)
     assert index.settle(Live(recommendations=other), 11.0).recommendations is other
     assert len(index.use(other)) == len(NAMES)
+
+
+def test_a_snapshot_is_built_when_it_is_due_by_one_builder_at_a_time(shop, tmp_path):
+    snapshots, clock = Snapshots(tmp_path), ManualClock(1_000.0)
+    locks = Locks(shop.client, shop.keys)
+    models = FixedModels(Live(recommendations=recommender_of(shop)))
+    builder = SnapshotBuilder(
+        lambda: index_of(shop, snapshots), snapshots, models, locks, clock, interval_s=60
+    )
+    assert builder.run() == 1
+    assert builder.run() == 0, "it is new"
+    go_on(shop)
+    clock.advance(60)
+    assert locks.take(f"snapshot:{snapshots.identity()}", "somebody", 60_000)
+    assert builder.run() == 0, "somebody else builds"
+    locks.release(f"snapshot:{snapshots.identity()}", "somebody")
+    assert builder.run() == 2
+    reader = index_of(shop, snapshots)
+    reader.load(models.current().recommendations)
+    assert reader.behind() <= 0
+    whole = index_of(shop).use(models.current().recommendations)
+    assert rows_of(reader.neighbors) == rows_of(whole)
+    models.live = Live()
+    assert builder.run() == 0, "there is no model"
 
 
 class TestNudges:
