@@ -10,7 +10,7 @@ from worker.store.models import KINDS, ModelStore
 from worker.store.population import Population
 from worker.store.signals import Locks
 from worker.store.training import TrainingDesk
-from worker.tick import STALE_MS, Plan, Tick
+from worker.tick import FOLLOW_EVERY_S, FOLLOWED, STALE_MS, Plan, Tick
 
 PLAN = Plan({"ingest": 2, "refresh": 1, "deliver": 0}, min_customers=2, retrain_interval_s=1000)
 PUMPS = [("ingest.pump", 0), ("ingest.pump", 1), ("refresh.pump", 0)]
@@ -112,3 +112,17 @@ def test_old_models_are_trained_anew_unless_a_training_runs(beat):
         beat.clock.advance(4)
         assert beat.run() == expected
         beat.desk.end("segments", "somebody")
+
+
+def test_segments_follow_the_customers_a_day_after_they_were_fitted_and_once_a_day(beat):
+    for kind in KINDS:
+        beat.models.publish(kind, {}, {}, beat.clock.now_s())
+    followed = ("segments.follow",)
+    beat.run()
+    for held, expected in ((False, 1), (False, 0), (True, 0)):
+        beat.shop.client.delete(beat.shop.keys.lock("tick:train"))
+        beat.clock.advance(FOLLOW_EVERY_S + 1)
+        if held:
+            beat.shop.client.delete(beat.shop.keys.lock("ordered:follow"))
+            beat.locks.take(FOLLOWED, "done", 60_000)
+        assert beat.run().count(followed) == expected
