@@ -5,6 +5,8 @@ latency       from XADD to the CRM's receipt at 200 events/s
 neighbors     similar customers under events: time, exactness, memory, others' lists
 delivery      calls saved and limits used, rows/s against a bare loop, recovery from an outage
 replay_check  20 worker kills and 3 server kills under 50,000 events, compared with a replay
+forecasts     our choice of forecast on Complete Journey beside its peers (minutes)
+refresh       CPU of refreshing forecasts, level 1 and 2
 recommendations  quality on Complete Journey beside the methods of the field (an hour)
 """
 
@@ -15,7 +17,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import delivery, latency, neighbors, pipeline, replay_check
+from benchmarks import (
+    delivery,
+    forecasts,
+    latency,
+    neighbors,
+    pipeline,
+    refresh,
+    replay_check,
+)
 from benchmarks.recommendations import __main__ as recommendations
 
 ALL: dict[str, Callable[[Sequence[str]], int]] = {
@@ -24,6 +34,8 @@ ALL: dict[str, Callable[[Sequence[str]], int]] = {
     "delivery": delivery.main,
     "replay_check": replay_check.main,
     "pipeline": pipeline.main,
+    "forecasts": forecasts.main,
+    "refresh": refresh.main,
     "recommendations": recommendations.main,
 }
 

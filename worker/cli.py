@@ -16,6 +16,7 @@ from worker.commands import (
     demo,
     destinations,
     events,
+    forecasts,
     health,
     models,
     quarantine,
@@ -63,7 +64,7 @@ def _root(
 
 for _group in (
     run, events, backfill, customers, health, quarantine, destinations, deliveries, models,
-    segments, recommendations, catalog, demo,
+    segments, forecasts, recommendations, catalog, demo,
 ):  # fmt: skip
     _group.register(app)
 

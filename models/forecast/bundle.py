@@ -19,6 +19,7 @@ from models.forecast.families.base import TARGETS, Target
 from models.forecast.families.registry import FAMILIES
 from models.forecast.forecast import Forecaster, Forecasts
 from models.forecast.gate import Choice, choose, eligible
+from models.forecast.metrics import calibration
 from models.forecast.recipe import FLOOR_ONLY, Recipe, anchor_shift, apply, mixed
 from models.forecast.sheets import Floor, Sheet, Sheets, expect, expectation_columns
 from models.forecast.snapshot import NAMES, features
@@ -315,6 +316,8 @@ def _fit_horizon(
         heads.append(_head(sheets, sheet, choice, target, members))
         told = _told(choice, target, sheets.horizon_days)
         told["drivers"] = _drivers(sheet, members)
+        if target == "buy" and scored:
+            told["reliability"] = _reliability(scored, choice.recipe)
         report.append(told)
     spreads = {
         t: _fit_spread(sheets, sheet, scored, chosen, heads, t, seed) for t in ("orders", "spend")
@@ -404,6 +407,13 @@ def _steps(member: Member) -> int:
     return (
         len(member.state["roots"]) * int(member.state["depth"][0]) if "roots" in member.state else 0
     )
+
+
+def _reliability(scored: Sequence[Scored], recipe: Recipe) -> list[list[float]]:
+    """Return mean forecast and mean outcome of 15 bins over all closed windows."""
+    said = np.concatenate([apply(recipe, "buy", one.forecasts["buy"], None) for one in scored])
+    _, means, came = calibration(np.concatenate([one.labels["buy"] for one in scored]), said)
+    return [means.round(4).tolist(), came.round(4).tolist()]
 
 
 def _drivers(sheet: Sheet, members: tuple[Member, ...]) -> Meta:

@@ -1,0 +1,207 @@
+"""The bundle: who is promoted, what is stored, and what strange shops get."""
+
+import json
+
+import numpy as np
+import pytest
+
+from models.checks import DomainError, ShapeError
+from models.forecast.backtest import FLOOR, Scored, score
+from models.forecast.beta_geometric import MBGNBD
+from models.forecast.bundle import (
+    fit_bundle,
+    from_state,
+    predict_bundle,
+    spend_distribution,
+    to_state,
+)
+from models.forecast.families.registry import FAMILIES
+from models.forecast.gamma_gamma import GammaGamma
+from models.forecast.gate import choose, eligible
+from models.forecast.prior import SOURCES, prior_without
+from models.forecast.recipe import FLOOR_ONLY, Recipe, apply
+from models.forecast.sheets import Sheets
+from models.forecast.spread import calibrate, fit_spread, pit, simulate
+from models.history import PurchaseStats, cut, from_orders, select, with_refunds
+
+TODAY = 20_000
+
+
+def shop(customers, seed=0, span=500):
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(customers), rng.geometric(0.3, customers))
+    day = TODAY - rng.integers(0, span, len(who))
+    return from_orders(customers, who, day, rng.integers(100, 20_000, len(who)))
+
+
+@pytest.fixture(scope="module")
+def promoted():
+    """A bundle in which supervised blends speak for P(buy) and orders."""
+    histories = shop(1_200)
+    sheets = Sheets(histories, 90, np.arange(1_200, dtype=np.uint64))
+    bundle = fit_bundle(histories, TODAY, currency="EUR", windows=0)
+    from models.forecast.backtest import fit_member
+
+    names = {"buy": ("logistic+btyd", "boosting"), "orders": ("poisson", "forest")}
+    heads = []
+    for head in bundle.heads:
+        found = names.get(head.target, ()) if head.horizon_days == 90 else ()
+        members = tuple(fit_member(sheets, name, head.target, TODAY, 0) for name in found)
+        heads.append(head._replace(recipe=Recipe(found, 0.25, 1.0), members=members, shift=0.1))
+    return bundle._replace(heads=tuple(heads)), histories
+
+
+def same(one, other):
+    for horizon, outlook in one.outlooks.items():
+        for mine, theirs in zip(outlook, other.outlooks[horizon], strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_a_stored_bundle_says_the_same(promoted):
+    bundle, histories = promoted
+    arrays, meta = to_state(bundle)
+    assert all(array.dtype != object for array in arrays.values())
+    again = from_state(arrays, json.loads(json.dumps(meta)))
+    same(predict_bundle(bundle, histories, TODAY), predict_bundle(again, histories, TODAY))
+
+
+def test_a_damaged_bundle_is_refused(promoted):
+    arrays, meta = to_state(promoted[0])
+    with pytest.raises(ShapeError, match="another release"):
+        from_state(arrays, {**meta, "features": ["age"]})
+    with pytest.raises(DomainError):
+        from_state({k: v for k, v in arrays.items() if ".state." not in k}, meta)
+
+
+def test_figures_are_coherent_and_do_not_depend_on_the_others(promoted):
+    bundle, histories = promoted
+    said = predict_bundle(bundle, histories, TODAY)
+    month, quarter = said.outlooks[30], said.outlooks[90]
+    assert (month.buy <= quarter.buy).all()
+    assert (quarter.buy <= np.maximum(quarter.orders, quarter.buy)).all()
+    for low, mean, high in (
+        (quarter.orders_low, quarter.orders, quarter.orders_high),
+        (quarter.spend_low_minor, quarter.spend_minor, quarter.spend_high_minor),
+    ):
+        assert (low <= mean).all()
+        assert (mean <= high).all()
+    picked = np.array([70, 3, 999])
+    few = predict_bundle(bundle, select(histories, picked), TODAY)
+    for all_of, some in zip(quarter, few.outlooks[90], strict=True):
+        np.testing.assert_allclose(all_of[picked], some, rtol=1e-9)
+
+
+STRANGE = {
+    "nobody": from_orders(0, *(np.zeros(0, int),) * 3),
+    "one customer": from_orders(1, np.zeros(1, int), np.array([TODAY - 9]), np.array([100])),
+    "all on one day": from_orders(60, np.arange(60), np.full(60, TODAY - 5), np.full(60, 1_000)),
+    "amounts zero or negative": from_orders(
+        60, np.arange(60) % 30, TODAY - np.arange(60), -np.arange(60)
+    ),
+    "closed for months": cut(shop(200), TODAY - 200),
+    "refunds exceed orders": with_refunds(
+        shop(200), np.arange(200), np.full(200, TODAY - 1), np.full(200, 10**9)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strange_shop_gets_finite_figures_of_level_1(name):
+    histories = STRANGE[name]
+    bundle = fit_bundle(histories, TODAY, currency="EUR")
+    said = predict_bundle(bundle, histories, TODAY)
+    for outlook in said.outlooks.values():
+        assert all(np.isfinite(column).all() for column in outlook)
+    assert all(head.recipe == FLOOR_ONLY for head in bundle.heads)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_separable_outcomes_and_constant_features_stay_finite(name):
+    family = FAMILIES[name]
+    features = np.column_stack((np.arange(80.0), np.full(80, 3.0)))
+    for target in family.targets:
+        for outcome in ((np.arange(80) >= 40) * 1.0, np.zeros(80)):
+            state = family.fit(features, outcome, target, 0)
+            said = family.predict(state, np.vstack((features, [[1e6, 0.0]])), target)
+            assert np.isfinite(said).all()
+            assert (said >= 0).all()
+            assert target != "buy" or (said <= 1).all()
+            assert family.drivers(state, features).shape == features.shape
+
+
+def test_the_gate_promotes_what_knows_more_and_nothing_that_guesses():
+    rng = np.random.default_rng(0)
+    windows = []
+    for day in (300, 200, 100):
+        truth = rng.beta(1, 3, 2_000)
+        bought = (rng.random(2_000) < truth) * 1.0
+        vague = 0.6 * truth + 0.1
+        said = {FLOOR: vague, "logistic": truth, "boosting": rng.random(2_000)}
+        windows.append(Scored(day, np.arange(2_000), {"buy": bought}, {"buy": said}))
+    assert eligible(windows, 30) is None
+    assert choose(windows, "buy", 30).recipe.members == ("logistic",)
+    guess = [
+        one._replace(
+            forecasts={"buy": {k: v for k, v in one.forecasts["buy"].items() if k != "logistic"}}
+        )
+        for one in windows
+    ]
+    verdicts = {row["name"]: row["verdict"] for row in choose(guess, "buy", 30).table}
+    assert verdicts["boosting"] != "passed"
+    careful = choose(windows, "buy", 90).recipe
+    assert (careful.floor, careful.anchor) == (0.5, 1.0)
+
+
+def test_an_anchored_blend_has_the_level_of_level_1():
+    rng = np.random.default_rng(1)
+    said = {FLOOR: rng.beta(2, 5, 500), "forest": rng.beta(5, 2, 500)}
+    anchored = apply(Recipe(("forest",), 0.0, 1.0), "buy", said, None)
+    assert anchored.mean() == pytest.approx(said[FLOOR].mean(), abs=1e-6)
+    assert (np.argsort(anchored) == np.argsort(said["forest"])).all()
+
+
+def test_no_window_of_training_reaches_past_its_cutoff():
+    histories = shop(1_200)
+    key = np.arange(1_200, dtype=np.uint64)
+    day = TODAY - 100
+    wanted = [("buy", "logistic+btyd")]
+    seen = score(Sheets(histories, 90, key), day, wanted, 0)
+    blind = score(Sheets(cut(histories, day), 90, key), day, wanted, 0)
+    name = "logistic+btyd"
+    np.testing.assert_array_equal(seen.forecasts["buy"][name], blind.forecasts["buy"][name])
+
+
+def test_intervals_cover_what_the_model_itself_simulates():
+    rng = np.random.default_rng(2)
+    btyd, value = MBGNBD(0.6, 6.0, 0.6, 2.0), GammaGamma(4.0, 4.0, 3_000.0)
+    age = rng.uniform(100, 600, 3_000)
+    count = rng.poisson(1.0, 3_000)
+    zeros = np.zeros(3_000)
+    recency = np.where(count > 0, age * rng.random(3_000), 0.0)
+    mean = rng.uniform(1_000, 9_000, 3_000)
+    stats = PurchaseStats(count * 1.0, recency, age, count + 1, count + 1, mean, zeros)
+    draws = simulate(btyd, value, stats, 90.0, rng).spend
+    came, rest = draws[:, 0], draws[:, 1:]
+    chance, expected = (rest > 0).mean(axis=1), rest.mean(axis=1)
+    keep = chance > 0
+    spread = fit_spread(rest[keep], 0.0, expected[keep])
+    levels = pit(spread, chance[keep], expected[keep], came[keep], rng)
+    inside = ((levels >= 0.1) & (levels <= 0.9)).mean()
+    assert 0.75 < inside < 0.87
+    assert (np.diff(calibrate(spread, levels, expected[keep]).reached, axis=1) >= 0).all()
+
+
+def test_a_source_shop_is_scored_without_its_own_row():
+    for source in SOURCES:
+        others = np.mean([one.logs for one in SOURCES if one.name != source.name], axis=0)
+        np.testing.assert_allclose(prior_without(source.name).mean, others)
+    with pytest.raises(KeyError):
+        prior_without("elsewhere")
+
+
+def test_money_abstains_in_a_shop_with_nine_paid_orders():
+    histories = from_orders(9, np.arange(9), TODAY - np.arange(9), np.full(9, 500))
+    bundle = fit_bundle(histories, TODAY, currency="EUR")
+    assert not predict_bundle(bundle, histories, TODAY).forecasts.spend_known.any()
+    with pytest.raises(DomainError):
+        spend_distribution(bundle, histories, TODAY, 90)
