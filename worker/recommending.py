@@ -105,11 +105,11 @@ def goes_well(active: Runtime, item_ids: Sequence[str], count: int) -> list[dict
     Raises RefusedError where none of the items is known.
     """
     at = desk(active)
-    unknown = [item for item in item_ids if at.neighbors.items.column(item) is None]
-    if len(unknown) == len(item_ids):
-        raise RefusedError(f"nobody has bought or seen {', '.join(map(repr, unknown))} yet")
+    known = [item for item in item_ids if at.neighbors.items.column(item) is not None]
+    if not known:
+        raise RefusedError(f"nobody has bought or seen {', '.join(map(repr, item_ids))} yet")
     collector = at.shelf.collector(at.recommender, at.neighbors.items)
-    found = at.neighbors.together(item_ids, 10 * count + 100)
+    found = at.neighbors.together(known, 10 * count + 100)
     usable = collector.usable(found.columns.astype("int64"), found.columns[:0])
     rows = zip(found.columns[usable], found.scores[usable], found.holders[usable], strict=True)
     return [
