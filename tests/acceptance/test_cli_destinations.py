@@ -251,3 +251,14 @@ fields = [{{ source = "p_alive", target = "reflex_p_alive" }}]
         finally:
             active.deliver.close()
             active.client.close()
+
+
+def test_what_sends_does_not_start_without_its_secrets_and_the_others_do_not_need_them(
+    shop, tmp_path
+):
+    del shop.cli.env["HUBSPOT_TOKEN"]
+    told = shop.cli.run("worker", "--queue", "deliver", code=1, process=True).err
+    assert "hub: options.token: the environment variable HUBSPOT_TOKEN is not set" in told
+    shop.file.write_text(shop.file.read_text().replace('"p_alive"', '"p_aliv"'))
+    for words in (["worker", "--queue", "ingest"], ["up"]):
+        assert "did you mean 'p_alive'?" in shop.cli.run(*words, code=1, process=True).err

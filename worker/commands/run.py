@@ -52,6 +52,7 @@ def up() -> None:
 
     with session(create=True) as active:
         settings = active.settings
+        _check_destinations(settings, sends=True)
         commands = stage_commands(deliver=bool(active.destinations))
         env = {**os.environ, variable("redis_url"): active.url}
         if settings.log_format == "auto" and sys.stderr.isatty():
@@ -93,12 +94,13 @@ def worker(
 ) -> None:
     """Run the worker of one stage until it is stopped (SIGTERM, Ctrl-C).
 
-    Any number may run, on any machine that reaches the server. `deliver` needs a webhook.
+    Any number may run, on any machine that reaches the server. `deliver` needs a destination.
     """
     _follow(supervised)
     with _process() as (settings, url):
         from worker.serve import run_worker  # noqa: PLC0415  Celery: only where it runs
 
+        _check_destinations(settings, sends=queue == "deliver")
         code = run_worker(settings, url, queue, number=number)
     raise typer.Exit(code)
 
@@ -111,6 +113,16 @@ def beat(supervised: Supervised = False) -> None:
 
         code = run_beat(settings, url)
     raise typer.Exit(code)
+
+
+def _check_destinations(settings: Settings, *, sends: bool) -> None:
+    """A mistake in the file is told now, not by every work order; what sends needs the secrets.
+
+    Raises DestinationsError.
+    """
+    from worker.destinations import configured  # noqa: PLC0415  nothing unused is loaded
+
+    configured(settings, with_secrets=sends)
 
 
 @contextmanager
