@@ -23,6 +23,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -458,6 +459,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--without-river", action="store_true", help="it takes a minute")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     args = parser.parse_args(argv)
+    if not args.without_river and find_spec("river") is None:
+        parser.error("River is not installed: pip install '.[bench]', or --without-river")
     with threadpool_limits(1):
         shop = read_shop(args.orders)
         figures = measure(
