@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from worker.store.keys import Keys
@@ -123,6 +124,15 @@ class Token(NamedTuple):
         return f"Token(number={self.number})"
 
 
+@dataclass(slots=True)
+class _UnderWay:
+    """A call of this process, and how often it is said at most that it is under way."""
+
+    destination: str
+    keep_ms: int
+    times: int
+
+
 class Destinations:
     """Limits, pauses, tokens and jobs, by the server's clock, the same for all workers."""
 
@@ -130,7 +140,7 @@ class Destinations:
         self._client = client
         self._keys = keys
         self._scripts = Scripts(client)
-        self._under_way: dict[str, tuple[str, int]] = {}  # call -> destination, time to keep it
+        self._under_way: dict[str, _UnderWay] = {}
 
     # ---- calls --------------------------------------------------------------------------------
     def permits(self, limits: Limits, wanted: int) -> Permits:
@@ -141,7 +151,9 @@ class Destinations:
         args += (part for window in limits.windows for part in window)
         granted, wait_ms, why = self._scripts.run("permit", self._of_calls(limits.name), args)
         calls = tuple(f"{name}:{n}" for n in range(1, granted + 1))
-        self._under_way |= dict.fromkeys(calls, (limits.name, keep_ms))
+        times = 5 + int(limits.longest_ms / (1000 * KEEP_EVERY_S))
+        for call in calls:
+            self._under_way[call] = _UnderWay(limits.name, keep_ms, times)
         return Permits(calls, int(wait_ms), why.decode())
 
     @property
@@ -150,10 +162,13 @@ class Destinations:
         return len(self._under_way)
 
     def keep(self) -> None:
-        """Say that the calls of this process are under way."""
+        """Say that the calls of this process are under way; a call that nobody reports ends too."""
         by_destination: dict[tuple[str, int], list[str]] = {}
-        for call, where in list(self._under_way.items()):
-            by_destination.setdefault(where, []).append(call)
+        for call, one in list(self._under_way.items()):
+            by_destination.setdefault((one.destination, one.keep_ms), []).append(call)
+            one.times -= 1
+            if not one.times:
+                self._under_way.pop(call, None)
         self.run(
             [
                 Call("keep", self._of_calls(destination), [keep_ms, *calls])

@@ -151,6 +151,16 @@ def test_a_call_counts_while_its_maker_lives_and_is_lost_soon_after(redis_client
     assert store.state("crm").under_way == 0
 
 
+def test_a_call_that_is_never_reported_is_not_kept_for_ever(redis_client):
+    store, policy = Destinations(redis_client, KEYS), limits(concurrency=1, lease=10)
+    assert store.permits(policy, 1).calls
+    for _ in range(9):
+        store.keep()
+    assert store.under_way == 0
+    time.sleep(0.05)
+    assert store.permits(policy, 1).calls
+
+
 def test_a_try_that_lasts_is_kept_too(redis_client):
     store, policy = Destinations(redis_client, KEYS), limits(lease=60)
     redis_client.hset(KEYS.control("crm"), "opened", 1)
