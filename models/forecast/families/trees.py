@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.forecast.families.base import Matrix, Rows, State
 
-_BLOCK = 4_000_000  # (row, tree) pairs walked together: bounds the memory
+_BLOCK = 200_000  # (row, tree) pairs walked together: they stay in the cache
 
 
 class Tree(NamedTuple):
