@@ -152,6 +152,10 @@ def test_rules_are_previewed_added_evaluated_listed_and_removed(active, cli, rul
         "there is no rule segment 'often'"
         in cli.run("segments", "rules", "remove", "often", code=1).err
     )
+    cli.run("models", "promote", "rules", str(added["version"]))
+    back = cli.json("segments", "rules", "list")
+    assert back["version"] == added["version"]
+    assert [one["id"] for one in back["segments"]] == ["lately", "often"]
     assert cli.json("segments", "moves")["rule_segments"]["often"] == {
         "entered": len(often), "left": len(often),
     }  # fmt: skip

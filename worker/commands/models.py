@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from worker.store.inspecting import Inspector
 
 Kind = Literal["segments", "recommendations", "forecasts"]
+#: Rule segments are written, not trained, but their versions are stored and go live as models do.
+Stored = Literal["segments", "recommendations", "forecasts", "rules"]
 
 
 def register(app: typer.Typer) -> None:
@@ -120,7 +122,7 @@ def show_version(
 
 
 def promote(
-    kind: Annotated[Kind, typer.Argument(help="Which model.")],
+    kind: Annotated[Stored, typer.Argument(help="Which model.")],
     version: Annotated[int, typer.Argument(min=1, help="The version that shall be live.")],
     as_json: AsJson = False,
 ) -> None:
