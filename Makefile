@@ -42,7 +42,7 @@ format: $(STAMP)  ## Format the code and fix what can be fixed.
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: $(STAMP)  ## Measure throughput, freshness and delivery on this machine.
+bench: $(STAMP)  ## Measure throughput, freshness, delivery and models on this machine.
 	$(BIN)/python -m benchmarks
 
 demo: $(STAMP)  ## Watch a shop's customers flow through, on an embedded server.

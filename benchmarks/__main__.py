@@ -5,6 +5,7 @@ latency       from XADD to the CRM's receipt at 200 events/s
 neighbors     similar customers under events: time, exactness, memory, others' lists
 delivery      calls saved and limits used, rows/s against a bare loop, recovery from an outage
 replay_check  20 worker kills and 3 server kills under 50,000 events, compared with a replay
+segments      a year replayed: segments that follow, stay and mean something (a minute)
 forecasts     our choice of forecast on Complete Journey beside its peers (minutes)
 refresh       CPU of refreshing forecasts, level 1 and 2
 recommendations  quality on Complete Journey beside the methods of the field (an hour)
@@ -25,6 +26,7 @@ from benchmarks import (
     pipeline,
     refresh,
     replay_check,
+    segments,
 )
 from benchmarks.recommendations import __main__ as recommendations
 
@@ -34,6 +36,7 @@ ALL: dict[str, Callable[[Sequence[str]], int]] = {
     "delivery": delivery.main,
     "replay_check": replay_check.main,
     "pipeline": pipeline.main,
+    "segments": segments.main,
     "forecasts": forecasts.main,
     "refresh": refresh.main,
     "recommendations": recommendations.main,
