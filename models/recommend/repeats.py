@@ -18,7 +18,7 @@ _RATE_DAYS = 30.0  # added to the span, so that one purchase is no rate of one a
 _GAP_WEIGHT = 2.0  # gaps of the item that count beside the customer's own
 _REPEAT_WEIGHT = 10.0  # purchases of the whole shop that count beside the item's own
 #: A just-bought item comes back after this share of its usual interval.
-EARLIEST = 0.4
+EARLIEST = 0.2
 
 
 class RepeatHabits(NamedTuple):

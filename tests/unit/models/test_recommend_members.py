@@ -45,17 +45,17 @@ def test_own_repeats():
 
 
 def test_the_interval_is_drawn_from_the_item_to_the_customer():
-    """One own gap of 90 days beside two of the item's 30: (90 + 60) / 3 = 50 days; due at 20."""
+    """One own gap of 90 days beside two of the item's 30: (90 + 60) / 3 = 50 days; due at 10."""
     own = own_items(np.zeros(2, int), np.array([10, 100]), np.ones(2), half_life_days=90.0)
     habits = RepeatHabits(np.array([0.4]), np.array([30.0]), 0.3, 25.0)
     assert usual_gap(own, habits.gap_days).tolist() == [50.0]
-    assert [bool(due_items(own, habits, today)[0]) for today in (119, 120)] == [False, True]
+    assert [bool(due_items(own, habits, today)[0]) for today in (109, 110)] == [False, True]
 
 
 def test_an_item_later_than_the_fit_has_the_shops_interval():
     own = own_items(np.array([7]), np.array([100]), np.ones(1), half_life_days=90.0)
     habits = RepeatHabits(np.zeros(0), np.zeros(0), 0.3, 25.0)
-    assert [bool(due_items(own, habits, today)[0]) for today in (109, 110)] == [False, True]
+    assert [bool(due_items(own, habits, today)[0]) for today in (104, 105)] == [False, True]
 
 
 def test_habits_of_a_shop():
