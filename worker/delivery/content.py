@@ -130,7 +130,8 @@ def batches(parcels: Sequence[Parcel], channel: Channel) -> list[list[Parcel]]:
         for one in sorted(parcels, key=lambda one: one.row.key):
             if one.claim.part != part:
                 continue
-            more = _SIZE_OF_A_ROW + (len(str(one.row.fields)) or len(one.row.body))
+            content = str(one.row.fields) if one.row.fields else one.row.body
+            more = _SIZE_OF_A_ROW + len(content)
             is_full = len(batch) == capabilities.max_rows or size + more > room
             key = one.row.key.strip().casefold()  # vendors compare emails so
             if batch and (is_full or key in keys):
