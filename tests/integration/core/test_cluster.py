@@ -139,6 +139,7 @@ def test_events_go_all_the_way_on_three_nodes_and_every_script_runs(
     assert runtime.models.publish_minor("segments", (1, 1), spoke.arrays, spoke.meta, 0)
     assert runtime.models.current().minors["segments"] == 1
 
+    undoes_a_training(runtime)
     nudges = Nudges(runtime.client, runtime.keys)
     assert nudges.put(NAMES[:3], 1_000) == 3
     runtime.refresh._looked_for_nudges = float("-inf")
@@ -155,6 +156,12 @@ def test_events_go_all_the_way_on_three_nodes_and_every_script_runs(
     use_what_deliveries_need_seldom(runtime)
     lua = files("worker.store") / "lua"
     assert used == {one.name.removesuffix(".lua") for one in lua.iterdir()}
+
+
+def undoes_a_training(runtime):
+    assert not runtime.models.promote("segments", 1, 0), "it is live already"
+    runtime.desk.request("segments", "check", 0)
+    assert runtime.desk.cancel("segments")
 
 
 def use_what_deliveries_need_seldom(runtime):
