@@ -52,7 +52,7 @@ demo-quick: $(STAMP)  ## The same in less than a minute.
 	$(BIN)/crm-reflex demo --quick
 
 lock: $(STAMP)  ## Resolve the dependencies anew, keeping what still fits; UPGRADE=1 takes the newest.
-	$(LOCK) $(if $(UPGRADE),--upgrade) --all-extras --group dev -o requirements.lock
+	$(LOCK) $(if $(UPGRADE),--upgrade) --extra demo --extra plots --extra yaml --group dev -o requirements.lock
 	$(LOCK) --group build -c requirements.lock -o requirements-service.lock
 
 clean:  ## Remove caches and build products; data and .venv stay.
