@@ -86,9 +86,7 @@ def rows_of(path: Path) -> Iterator[Any]:
         raise RefusedError(f"{path}: cannot be read: {problem}") from None
 
 
-def read_rows(
-    rows: Iterable[Any], currency: str, at_s: int, bad: list[BadRow]
-) -> Iterator[Stated]:
+def read_rows(rows: Iterable[Any], currency: str, at_s: int, bad: list[BadRow]) -> Iterator[Stated]:
     """Read rows as statements of one instant; those that cannot be taken go to `bad`."""
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping):

@@ -30,6 +30,8 @@ log = logger(__name__)
 DUE_EVERY_S: Final = 1.0
 FOLLOW_EVERY_S: Final = 0.2
 NUDGES_EVERY_S: Final = 0.25
+#: Part of a process's time that customers nudged by others' events take.
+NUDGED_SHARE: Final = 0.15
 
 
 class Round(NamedTuple):
@@ -68,14 +70,15 @@ class Refresh:
             shelf=Shelf() if stock is None else stock.shelf,
             holdout=rules.holdout,
         )
-        self._looked_for_due = self._followed = self._looked_for_nudges = float("-inf")
+        self._looked_for_due = self._followed = self._nudges_again = float("-inf")
         self._nudged: list[Nudge] = []
         self._turn = 0
         self._ripe = False
 
     def round(self) -> Round:
         """Refresh one batch: live marks first, then quiet ones, then what the clock says."""
-        live = self._index.settle(self._models.current(), self._clock.monotonic())
+        start = self._clock.monotonic()
+        live = self._index.settle(self._models.current(), start)
         marks = self._store.lease(self._find())
         if not marks:
             return Round()
@@ -105,6 +108,7 @@ class Refresh:
         self._answer(marks)
         if index is not None and (near := index.take_nudges()):
             self._nudges.put(near, self._clock.now_ms())
+        self._rest(marks, start)
         return Round(
             len(rows) + sum(one.hot is None for one in known),
             sum(done),
@@ -120,14 +124,15 @@ class Refresh:
 
     def _find(self) -> list[Mark]:
         """One batch. What is live comes first and in small batches, since a batch is written as a
-        whole; but each second some of those whose turn has come by the clock are among it. Quiet
-        marks go before the clock, which would push what a backfill brought.
+        whole; a few of whom others' events have nudged are among it, and each second some of those
+        whose turn has come by the clock. Quiet marks go before the clock, which would push what a backfill brought.
         """
         size = self._rules.batch_size
         some = max(1, size // 4)
         loud = self._take_turns(self._store.marked(some), some)
         asked = {mark.customer_id for mark in loud}
-        loud += [mark for mark in self._find_nudged(some) if mark.customer_id not in asked]
+        room = max(1, some // 6) if loud else some
+        loud += [mark for mark in self._find_nudged(room) if mark.customer_id not in asked]
         if not loud and (quiet := self._store.quiet(size)):
             return self._take_turns(quiet, size)
         due = self._due(some if loud else size, hurry=self._ripe and not loud)
@@ -137,12 +142,24 @@ class Refresh:
     def _find_nudged(self, limit: int) -> list[Mark]:
         """Customers whose list others' events may have changed. They change nobody else's."""
         now = self._clock.monotonic()
-        if not self._nudged and now - self._looked_for_nudges < NUDGES_EVERY_S:
+        if now < self._nudges_again:
             return []
-        self._looked_for_nudges = now
+        self._nudges_again = now + NUDGES_EVERY_S
         self._nudged = self._nudges.waiting(limit)
-        found = [Mark(one.shard, one.customer_id, None, loud=True) for one in self._nudged]
+        found = [
+            Mark(one.shard, one.customer_id, None, loud=True, nudged=True) for one in self._nudged
+        ]
         return self._take_turns(found, limit)
+
+    def _rest(self, marks: Sequence[Mark], start: float) -> None:
+        """What others' events change takes a part of the time, not all that is left: the machine
+        has other stages to run.
+        """
+        nudged = sum(mark.nudged for mark in marks)
+        if nudged:
+            now = self._clock.monotonic()
+            spent_s = (now - start) * nudged / len(marks)
+            self._nudges_again = now + spent_s * (1 / NUDGED_SHARE - 1)
 
     def _answer(self, marks: Sequence[Mark]) -> None:
         """Take the nudges of the customers of a batch. Of whom it could not write, somebody else
@@ -258,4 +275,6 @@ def _push(mark: Mark, before: Previous, live: Live) -> Push:
     if not mark.loud:
         return Push.NOBODY
     by_model = any(before.versions.get(kind) != version for kind, version in live.versions)
-    return Push.KNOWN if by_model and mark.seq is None else Push.ALL
+    if by_model and mark.seq is None:
+        return Push.KNOWN_LATER if mark.nudged else Push.KNOWN
+    return Push.ALL_LATER if mark.nudged else Push.ALL

@@ -18,12 +18,18 @@ _SEPARATOR: Final = b"\x1e"  # JSON escapes it
 
 
 class Mark(NamedTuple):
-    """A customer to refresh. `seq` None: by the clock. `loud`: what changed is pushed."""
+    """A customer to refresh.
+
+    seq     None: by the clock, or because of somebody else's event
+    loud    what changed is pushed
+    nudged  because of somebody else's event
+    """
 
     shard: int
     customer_id: str
     seq: int | None
     loud: bool
+    nudged: bool = False
 
 
 class Push(StrEnum):
@@ -32,6 +38,8 @@ class Push(StrEnum):
     NOBODY = ""
     KNOWN = "known"  # destinations that have heard of the customer before
     ALL = "1"
+    KNOWN_LATER = "known later"  # the same, but the customer's own news go first
+    ALL_LATER = "later"
 
 
 class Held(NamedTuple):

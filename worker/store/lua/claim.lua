@@ -9,6 +9,9 @@
 -- Claim:     token|attempts|delivery id|insight version|first [ms]|part\n content
 -- Delivered: insight version|sent [ms]|digest|delivery id\n content
 -- A claimed row is due again when its lease ends: a sender that died is followed by another.
+-- A due time with half a millisecond is that of what others' events changed: sending that begins no
+-- window, so that the customer's own news need not wait behind it. The claim's row then has a second
+-- field, row\31, with the time of the delivery before.
 -- Coalescing: the first change goes at once. What changes within the window behind a delivery waits
 -- for its end, and as long as it keeps changing for another window, up to the maximum. What waits is
 -- a claim without token and delivery id; its version is the insight's when it was last looked at.
@@ -49,6 +52,11 @@ for i = 4, #KEYS do
     if is_stream then content = redis.call('LINDEX', KEYS[i], 0) else content = redis.call('GET', KEYS[i]) end
     content = content or ''
     if is_stream or not put_off(customer, due, claim, content, delivered) then
+      if not is_stream and due % 1 ~= 0 then
+        redis.call('HSET', KEYS[2], row .. '\31', string.match(delivered, '^%d+|(%d+)|') or '0')
+      elseif not ours and claim == '' then
+        redis.call('HDEL', KEYS[2], row .. '\31')
+      end
       local rest = claim == '' and '|0||0|0|\n' or string.match(claim, '^[^|]*(|.*)$')
       redis.call('HSET', KEYS[2], row, ARGV[1] .. rest)
       redis.call('ZADD', KEYS[1], now_ms + tonumber(ARGV[3]), customer)

@@ -7,13 +7,16 @@
 -- ARGV  1 lease token  2 keep transitions from [Unix s]
 --       3 number of destinations of insights  4 of events  then the names of those of insights
 --       then for each customer ten: customer, expected insight version, profile sequence,
---       model generation, as of [Unix s], insight ('' = keep the one there), push ('1', 'known' = only
---       to destinations that have heard of the customer, or ''), transitions ('' none, else joined by \30), next due [Unix s], sequence of the mark ('' none)
+--       model generation, as of [Unix s], insight ('' = keep the one there), push ('1'; 'known' = only
+--       to destinations that have heard of the customer; 'later', 'known later' = what others' events
+--       changed: it waits, and what the customer does meanwhile goes at once; or ''), transitions ('' none, else joined by \30), next due [Unix s], sequence of the mark ('' none)
 -- Returns for each customer 1 written, 0 refused (somebody else wrote, or wrote something newer; or
 -- the clock's turn came while a mark waits: its refresh knows whom to tell, and what the cause is).
 -- Header of an insight: version|sequence|generation|as of|material digest|state\n
 -- Event in a lane: put at [ms]|as of [Unix s]|transition
+-- A row that waits for others' events has a due time with half a millisecond.
 -- The outbox row comes first: a row without news costs one look, news without a row would be lost.
+local LATER_MS = 1500.5
 local answer = {}
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -38,10 +41,17 @@ for n = 0, (#KEYS - first_key) / (1 + n_streams) - 1 do
     answer[#answer + 1] = 0
   else
     if ARGV[at + 7] ~= '' then
+      local whom, is_later = ARGV[at + 7], string.find(ARGV[at + 7], 'later', 1, true)
       for d = 1, n_states do
         local row = ARGV[4 + d] .. '\31' .. customer
-        if ARGV[at + 7] == '1' or redis.call('HEXISTS', KEYS[7], row) == 1 then
-          pushed = pushed + redis.call('ZADD', KEYS[7 + d], 'NX', now_ms, customer)
+        if string.sub(whom, 1, 5) ~= 'known' or redis.call('HEXISTS', KEYS[7], row) == 1 then
+          local due = redis.call('ZSCORE', KEYS[7 + d], customer)
+          if not due then
+            redis.call('ZADD', KEYS[7 + d], is_later and now_ms + LATER_MS or now_ms, customer)
+            pushed = pushed + 1
+          elseif not is_later and tonumber(due) % 1 ~= 0 then
+            redis.call('ZADD', KEYS[7 + d], now_ms, customer)
+          end
         end
       end
     end

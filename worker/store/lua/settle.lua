@@ -15,8 +15,10 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local is_stream = ARGV[3] == '1'
 
 local function ends(i, at, row, outcome, version)
+  local before_ms = redis.call('HGET', KEYS[2], row .. '\31') -- see `claim`
   if outcome == 'ok' then
-    redis.call('HSET', KEYS[3], row, (is_stream and '1' or version) .. '|' .. now_ms .. '|' .. ARGV[at + 6])
+    redis.call('HSET', KEYS[3], row,
+               (is_stream and '1' or version) .. '|' .. (before_ms or now_ms) .. '|' .. ARGV[at + 6])
     if not is_stream then redis.call('HDEL', KEYS[4], row) end
   elseif outcome == 'dead' then
     redis.call('HSET', KEYS[4], ARGV[at + 9], now_ms .. '|' .. ARGV[at + 10])
@@ -30,9 +32,9 @@ local function ends(i, at, row, outcome, version)
     again = redis.call('LLEN', KEYS[i]) > 0 and 0
   else
     local newest = string.match(redis.call('GETRANGE', KEYS[i], 0, 24), '^(%d+)|') or '0'
-    again = newest ~= version and (outcome == 'ok' and tonumber(ARGV[2]) or 0)
+    again = newest ~= version and (outcome == 'ok' and not before_ms and tonumber(ARGV[2]) or 0)
   end
-  redis.call('HDEL', KEYS[2], row)
+  redis.call('HDEL', KEYS[2], row, row .. '\31')
   if again then
     redis.call('ZADD', KEYS[1], now_ms + again, ARGV[at + 1])
   else
