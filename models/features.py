@@ -35,7 +35,7 @@ COLUMNS = {"rfm": RFM, "rfm_behaviour": RFM + BEHAVIOUR, "shipped": RFM + BEHAVI
 LEAST_PAID_ORDERS = 30
 _RECENT_DAYS = 90
 _LEAST_GAP_DAYS = 0.5
-#: Chosen on closed windows of three shops: what comes next divides customers best, how they buy
+#: Chosen on one cutoff each of three shops: what comes next divides customers best, how they buy
 #: less than when, how often and for how much.
 _SHIPPED_WEIGHTS = (1.0,) * 3 + (0.5,) * 6 + (4.0, 0.5)
 

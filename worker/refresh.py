@@ -125,7 +125,8 @@ class Refresh:
     def _find(self) -> list[Mark]:
         """One batch. What is live comes first and in small batches, since a batch is written as a
         whole; a few of whom others' events have nudged are among it, and each second some of those
-        whose turn has come by the clock. Quiet marks go before the clock, which would push what a backfill brought.
+        whose turn has come by the clock. Quiet marks go before the clock, which would push what a
+        backfill brought.
         """
         size = self._rules.batch_size
         some = max(1, size // 4)
