@@ -42,7 +42,8 @@ def locked(name):
 def required():
     """Requirements of the service, and of everything."""
     service = PYPROJECT["project"]["dependencies"] + PYPROJECT["dependency-groups"]["build"]
-    extras = PYPROJECT["project"]["optional-dependencies"].values()
+    optional = PYPROJECT["project"]["optional-dependencies"]
+    extras = [lines for name, lines in optional.items() if name != "bench"]
     dev = [line for line in PYPROJECT["dependency-groups"]["dev"] if isinstance(line, str)]
     return {
         "requirements-service.lock": service,

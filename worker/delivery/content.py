@@ -87,7 +87,9 @@ def _state_claim(
         if not fields:
             return None
     content = json.dumps(fields, sort_keys=True) if fields else held.material
-    delivery_id = _id(claimed.row.name, held.version, content, delivered.delivery_id)
+    delivery_id = _id(
+        claimed.row.name, held.version, content, delivered.sent_ms, delivered.delivery_id
+    )
     vendor_id = claim.sent.vendor_id or delivered.sent.vendor_id
     return Claim(
         claim.token, 0, delivery_id, held.version, claim.first_ms or now_ms,
