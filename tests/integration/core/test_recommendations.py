@@ -47,7 +47,7 @@ def shop(valkey, redis_client, tmp_path):
     ]  # fmt: skip
     put(active, events)
     active.retrain.run(("segments", "recommendations"), reason="test")
-    active.refresh._models._looked = float("-inf")
+    active.refresh._models._looked = active.refresh._looked_for_due = float("-inf")
     active.refresh.drain()
     cli = Cli(tmp_path, **{k: str(v) for k, v in settings.items()}, holdout_share="0.1")
     yield active, cli
