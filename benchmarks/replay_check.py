@@ -40,6 +40,7 @@ from worker.profile import derive
 from worker.rules.book import RuleBook
 from worker.rules.reading import parse
 from worker.settings import Settings
+from worker.store.nudges import Nudges
 from worker.store.refreshing import read_insight
 from worker.telemetry import configure as configure_logs
 from worker.views import Calendar, View
@@ -249,6 +250,7 @@ def _settle(runtime: Runtime, index: InteractionIndex) -> bool:
         index.follow()
         lag = sum(lag.entries for lag in runtime.door.lag())
         marks = len(runtime.refresh_store.marked(1)) + len(runtime.refresh_store.quiet(1))
+        marks += len(Nudges(runtime.client, runtime.keys).waiting(1))
         waiting = len(runtime.deliver_store.waiting(["webhook"]))
         if not lag and not marks and not waiting:
             return True

@@ -20,7 +20,7 @@ from worker.store.destinations import FOREVER, Destinations, Ended, Token
 
 WAIT_S: Final = 0.02
 #: While calls are under way, the outboxes are looked at no more often than this.
-LOOK_EVERY_S: Final = 0.01
+LOOK_EVERY_S: Final = 0.02
 #: A destination that gives no leave is asked again after so long at most: it may be resumed.
 BLOCKED_S: Final = 0.25
 ASK_JOBS_EVERY_S: Final = 0.25
