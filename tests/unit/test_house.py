@@ -165,7 +165,7 @@ def test_integration_runs_the_same_check_as_a_developer():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
     assert "set -euo pipefail" in script.read_text(encoding="utf-8")
-    assert script.read_text(encoding="utf-8").endswith("make check\n")
+    assert script.read_text(encoding="utf-8").endswith("make check\nmake e2e-crm\n")
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
