@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from worker.session import session
 from worker.terminal import AsJson, examples, instant, show, show_json, span, table
-
-if TYPE_CHECKING:
-    from worker.bootstrap import Runtime
 
 Kind = Literal["segments", "recommendations", "forecasts"]
 KindOrAll = Literal["all", "segments", "recommendations", "forecasts"]
@@ -54,7 +51,7 @@ def rollback(kind: WhichKind, as_json: AsJson = False) -> None:
     """
     with session() as active:
         version = active.models.rollback(kind, active.clock.now_s())
-        _take_effect(active)
+        active.bells.ring("refresh")
     if as_json:
         show_json({"kind": kind, "live": version})
     else:
@@ -162,10 +159,6 @@ def cancel(
         show_json({"cancelled": cancelled})
     else:
         show(f"cancelled: {', '.join(cancelled) or 'nothing was running or waiting'}")
-
-
-def _take_effect(active: Runtime) -> None:
-    active.bells.ring("refresh")
 
 
 def _state(*, cancelled: bool, alive: bool) -> str:

@@ -44,7 +44,7 @@ def test_an_event_is_one_line_of_json_in_utc(lines):
 
 def test_a_key_that_is_not_listed_is_dropped_and_named(lines):
     logger("worker").info("applied", customer_id=CANARY, shard=1)
-    logging.getLogger("some.library").warning("odd", extra={"email": CANARY})
+    logging.getLogger("some.dependency").warning("odd", extra={"email": CANARY})
     assert CANARY not in json.dumps(lines())
     assert lines()[0]["dropped"] == ["customer_id"]
     assert "customer_id" not in KEYS
