@@ -13,7 +13,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,11 @@ def measure(rate: float, seconds: float) -> dict[str, Any]:
         runtime.refresh.drain()
         with fleet(url, crm) as running:
             running.wait_ready(runtime.reports)
-            _send(runtime, range(count, count + WARM_UP), "warm", rate)
-            _wait(crm, WARM_UP, 60)
+            _wait(crm, _send(runtime, range(count, count + WARM_UP), "warm", rate), 60)
             crm.receipts.clear()
             _say(f"sending {rate:g} events/s for {seconds:g} s")
             sent = _send(runtime, range(count), "live", rate)
-            _wait(crm, count, 60)
+            _wait(crm, sent, 60)
             on = machine(server_version(url))
     crm.close()
     first: dict[str, float] = {}
@@ -83,9 +82,10 @@ def _send(runtime: Runtime, numbers: Sequence[int], name: str, rate: float) -> d
     return sent
 
 
-def _wait(crm: Crm, count: int, timeout_s: float) -> None:
+def _wait(crm: Crm, event_ids: Collection[str], timeout_s: float) -> None:
+    """Until each event was received; news of customers without one come in between."""
     deadline = time.perf_counter() + timeout_s
-    while len({receipt.through_event_id for receipt in list(crm.receipts)}) < count:
+    while set(event_ids) - {receipt.through_event_id for receipt in list(crm.receipts)}:
         if time.perf_counter() > deadline:
             return
         time.sleep(0.1)
