@@ -182,17 +182,26 @@ class NeighborIndex:
             held = np.flatnonzero(values)
             values, item_ids = values[held], [item_ids[i] for i in held.tolist()]
         columns = np.array(self.items.add_all(item_ids), dtype=np.int32)
-        self._widen()
         order = np.argsort(columns)
-        columns, values = columns[order], values[order]
+        self.put(customer_id, columns[order], values[order], watch=watch)
+
+    def put(
+        self, customer_id: str, columns: Columns, weights: Floats, *, watch: bool = False
+    ) -> None:
+        """Replace the whole row of a customer, by columns of `items`; see `update`.
+
+        columns  distinct, rising
+        weights  raw, finite, > 0
+        """
+        self._widen()
         if len(columns) > MOST_ITEMS:
-            weight = values * self._rows.idf[columns]
+            weight = weights * self._rows.idf[columns]
             kept = np.sort(np.argsort(-weight, kind="stable")[:MOST_ITEMS])
-            columns, values = columns[kept], values[kept]
+            columns, weights = columns[kept], weights[kept]
         if watch and customer_id not in self._before:
             items, old = self._rows.row(self._rows.slot(customer_id))
             self._before[customer_id] = items.copy(), old.copy()
-        self._rows.put(customer_id, columns, values)
+        self._rows.put(customer_id, columns, weights)
 
     def remove(self, customer_id: str, *, watch: bool = False) -> None:
         """Forget a customer (erasure)."""
