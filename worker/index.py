@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.checks import ModelError
 from models.recommend.interactions import Interactions, ItemTable, decay, interaction_matrix
@@ -17,13 +18,16 @@ from worker.profile.codec import CodecError
 from worker.store.population import Population, Resident, Watermark
 from worker.store.snapshots import SnapshotError, Snapshots
 from worker.telemetry import logger
-from worker.views import Calendar, View, interactions, view
+from worker.views import Calendar, Interacted, View, interacted, view
 
 log = logger(__name__)
+
+Floats: TypeAlias = NDArray[np.float64]
 
 #: More customers than this are not indexed by a refresh process itself: it waits for a snapshot.
 PRIVATE_MOST: Final = 50_000
 LOOK_EVERY_S: Final = 5.0
+READ_AFTER_S: Final = 1.0
 _REMEMBERED: Final = 100_000
 _DELTAS: Final = 200
 
@@ -59,6 +63,7 @@ class InteractionIndex:
         self._number = 0
         self._marks: list[Watermark] = []
         self._put: dict[str, int] = {}
+        self._unread: dict[str, tuple[int, int, float]] = {}  # shard, sequence, seen since
         self._looked = float("-inf")
         self._wanted: Recommender | None = None
 
@@ -114,6 +119,7 @@ class InteractionIndex:
         self._neighbors, self._recommender, self._marks = neighbors, recommender, marks
         self._digest, self._number = digest(recommender), number
         self._put.clear()
+        self._unread.clear()
 
     def load(self, recommender: Recommender) -> int:
         """Take the newest snapshot under a recommender if it is newer than what is held: its
@@ -144,6 +150,7 @@ class InteractionIndex:
         """Write a snapshot of this index as it is; its number, 0 where there is no folder."""
         if self._snapshots is None or self._neighbors is None:
             return 0
+        self._read(float("inf"))
         arrays, meta = self._neighbors.to_state()
         more = {
             "digest": self._digest,
@@ -166,23 +173,29 @@ class InteractionIndex:
         """The index; None until there is one."""
         return self._neighbors
 
-    def put(self, one: View, seq: int = -1, *, watch: bool = False) -> None:
-        """Set a customer's row from a view just read.
+    def put(self, one: View, seq: int = -1, *, watch: bool = False) -> Interacted | None:
+        """Set a customer's row from a view just read; the interactions that it is made of.
 
         seq    of the profile: its delta need not be followed any more; -1 = not known
         watch  tell by `NeighborIndex.take_nudges` whose lists that changes
         """
         if self._neighbors is None or self._recommender is None:
-            return
-        items, weights = row(one, self._recommender, self._calendar)
-        self._neighbors.update(one.customer_id, items, weights, watch=watch)
+            return None
+        found = interacted(one, self._calendar, self._neighbors.items)
+        self._neighbors.put(one.customer_id, *row(found, self._recommender), watch=watch)
         if seq >= 0:
             if len(self._put) >= _REMEMBERED:
                 self._put.clear()
             self._put[one.customer_id] = seq
+        return found
 
-    def follow(self) -> int:
-        """Apply the deltas of all shards; how many customers' rows were read."""
+    def follow(self, now: float | None = None) -> int:
+        """Apply the deltas of all shards; how many customers' rows were read.
+
+        now  seconds of any steady clock: rows are then read `READ_AFTER_S` after their change was
+             seen, since most customers are refreshed here until then, and their rows put; without
+             it, at once
+        """
         if self._neighbors is None:
             return 0
         changed, more = 0, True
@@ -194,14 +207,26 @@ class InteractionIndex:
                     self._marks[at] = self._population.watermark(shard)
                     changed += self._reread_shard(shard)
                 elif found:
-                    newest = {customer: one.seq for one in found for customer, _ in one.customers}
-                    put = self._put
-                    ids = sorted(who for who, seq in newest.items() if put.get(who, -1) < seq)
-                    changed += self._reread(self._population.read(shard, ids), ids)
+                    for one in found:
+                        for customer, _ in one.customers:
+                            _, _, since = self._unread.pop(customer, (0, 0, now or 0.0))
+                            self._unread[customer] = shard, one.seq, since
                     last = found[-1]
                     self._marks[at] = self._marks[at]._replace(delta=last.id, seq=last.seq)
                     more = more or len(found) == _DELTAS
-        return changed
+        return changed + self._read(float("inf") if now is None else now - READ_AFTER_S)
+
+    def _read(self, until: float) -> int:
+        """Read the rows of those who changed by then and were not put here since."""
+        ripe = [who for who, (_, _, since) in self._unread.items() if since <= until]
+        shards: dict[int, list[str]] = {}
+        for who in sorted(ripe):
+            shard, seq, _ = self._unread.pop(who)
+            if self._put.get(who, -1) < seq:
+                shards.setdefault(shard, []).append(who)
+        return sum(
+            self._reread(self._population.read(shard, ids), ids) for shard, ids in shards.items()
+        )
 
     def _reread(self, residents: Iterable[Resident], asked: Iterable[str]) -> int:
         """Set the rows of those who have a profile; who has none any more is forgotten."""
@@ -234,33 +259,24 @@ def digest(recommender: Recommender) -> str:
     return found.hexdigest()
 
 
-def row(one: View, recommender: Recommender, calendar: Calendar) -> tuple[list[str], list[float]]:
-    """A customer's interactions as item ids and decayed weights."""
-    found = interactions(one, calendar)
-    days = list({day for _, day, _ in found})
-    factors = decay(np.array(days), recommender.t0_day, recommender.half_life_days).tolist()
-    factor = dict(zip(days, factors, strict=True))
-    total: dict[str, float] = {}
-    for item, day, weight in found:
-        total[item] = total.get(item, 0.0) + weight * factor[day]
-    return list(total), list(total.values())
+def row(found: Interacted, recommender: Recommender) -> tuple[NDArray[np.int32], Floats]:
+    """A customer's row: distinct columns, rising, and the sums of decayed weights, > 0."""
+    columns, days, weights = found
+    new = np.ones(len(columns), dtype=np.bool_)
+    new[1:] = columns[1:] != columns[:-1]
+    values = weights * decay(days, recommender.t0_day, recommender.half_life_days)
+    total: Floats = np.bincount(np.cumsum(new) - 1, weights=values)
+    return columns[new].astype(np.int32), total
 
 
 def triplets(views: Sequence[View], items: ItemTable, calendar: Calendar) -> Interactions:
     """The interactions of many customers as index arrays; new items join the table."""
-    customer, item, day, weight = [], [], [], []
-    for index, one in enumerate(views):
-        for item_id, at_day, event_weight in interactions(one, calendar):
-            customer.append(index)
-            item.append(items.add(item_id))
-            day.append(at_day)
-            weight.append(event_weight)
-    return Interactions(
-        np.array(customer, dtype=np.int64),
-        np.array(item, dtype=np.int64),
-        np.array(day, dtype=np.int64),
-        np.array(weight, dtype=np.float64),
-    )
+    found = [interacted(one, calendar, items) for one in views]
+    customer = np.repeat(np.arange(len(found)), [len(one.columns) for one in found])
+    if not found:
+        return Interactions(customer, customer, customer, np.zeros(0))
+    parts = (np.concatenate(part) for part in zip(*found, strict=True))
+    return Interactions(customer.astype(np.int64), *parts)
 
 
 def build(views: Sequence[View], recommender: Recommender, calendar: Calendar) -> NeighborIndex:

@@ -88,10 +88,11 @@ class Refresh:
         index = None
         if live.recommendations is not None:
             index = self._index.use(live.recommendations)
-            self._follow()
-            for subject, (mark, one) in zip(subjects, pairs, strict=True):
+            for at, (mark, one) in enumerate(pairs):
                 happened = mark.loud and mark.seq is not None
-                self._index.put(subject.view, one.seq, watch=happened)
+                found = self._index.put(subjects[at].view, one.seq, watch=happened)
+                subjects[at] = subjects[at]._replace(interacted=found)
+            self._follow()
         if self._stock is not None:
             self._stock.look(self._clock.monotonic())
         written = write(subjects, live, index, self._calendar, now_s, self._options)
@@ -194,7 +195,7 @@ class Refresh:
         now = self._clock.monotonic()
         if now - self._followed >= FOLLOW_EVERY_S:
             self._followed = now
-            self._index.follow()
+            self._index.follow(now)
 
     def _subjects(
         self, marks: Sequence[Mark], known: Sequence[Known]

@@ -10,8 +10,10 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.history import Histories, from_orders
+from models.recommend.interactions import ItemTable
 from worker.profile import codec, derive
 from worker.profile.derive import Order, SignalCount
 from worker.profile.ledger import NEVER, Register
@@ -36,6 +38,10 @@ SIGNAL_WEIGHTS: Final[Mapping[str, float]] = {
 
 #: What the signals of one item and week weigh at most: less than a purchase, however many.
 MOST_OF_A_WEEK: Final = 0.9
+
+_DAY_BITS: Final = 24
+_DAY_ZERO: Final = 1 << (_DAY_BITS - 1)
+_DAY_MASK: Final = (1 << _DAY_BITS) - 1
 
 
 class View(NamedTuple):
@@ -122,30 +128,48 @@ def histories(views: Sequence[View], calendar: Calendar, currency: str) -> Histo
     return from_orders(len(views), *columns)
 
 
-def interactions(one: View, calendar: Calendar) -> list[tuple[str, int, float]]:
-    """(item, day, weight): 1 for each day the item was bought, less for weaker signals."""
-    bought = purchases(one, calendar)
-    found = [(item, day, 1.0) for item in sorted(bought) for day in bought[item]]
-    for week, code, item, times in one.signals:
-        weight = SIGNAL_WEIGHTS.get(code)
-        if weight is not None and item:
-            found.append((item, 7 * week, min(weight * times, MOST_OF_A_WEEK)))
-    return found
+class Interacted(NamedTuple):
+    """A customer's interactions with items, rising by column, then day.
+
+    columns  (e,) int64 of an item table
+    days     (e,) int64 since 1970-01-01
+    weights  (e,) float64: 1 for each day the item was bought, less for weaker signals
+    """
+
+    columns: NDArray[np.int64]
+    days: NDArray[np.int64]
+    weights: NDArray[np.float64]
 
 
-def purchases(one: View, calendar: Calendar) -> dict[str, list[int]]:
-    """The days on which each item was bought, ascending."""
-    days: dict[str, list[int]] = {}
-    latest, rising = -1, True
+def interacted(one: View, calendar: Calendar, items: ItemTable) -> Interacted:
+    """The days on which each item was bought, and the weeks in which it was looked at.
+
+    items  what it does not know joins it
+    """
+    ids: list[str] = []
+    days: list[int] = []
     for order in one.orders:
-        day = calendar.day(order.at_s)
-        rising, latest = rising and day >= latest, day
-        for item, _ in order.lines:
-            held = days.get(item)
-            if held is None:
-                days[item] = [day]
-            elif held[-1] != day:
-                held.append(day)
-    if not rising:  # a clock that is set back over midnight repeats a day
-        return {item: sorted(set(held)) for item, held in days.items()}
-    return days
+        ids += [item for item, _ in order.lines]
+        days += [calendar.day(order.at_s)] * len(order.lines)
+    bought = _keys(items.add_all(ids), days)
+    bought.sort()
+    if len(bought):
+        bought = bought[np.concatenate(([True], bought[1:] != bought[:-1]))]
+    looked = [
+        (items.add(item), 7 * week, min(weight * times, MOST_OF_A_WEEK))
+        for week, code, item, times in one.signals
+        if item and (weight := SIGNAL_WEIGHTS.get(code)) is not None
+    ]
+    keys, weights = bought, np.ones(len(bought))
+    if looked:
+        columns, weeks, found = zip(*looked, strict=True)
+        keys = np.concatenate((bought, _keys(columns, weeks)))
+        weights = np.concatenate((weights, found))
+        order = np.argsort(keys, kind="stable")
+        keys, weights = keys[order], weights[order]
+    return Interacted(keys >> _DAY_BITS, (keys & _DAY_MASK) - _DAY_ZERO, weights)
+
+
+def _keys(columns: Sequence[int], days: Sequence[int]) -> NDArray[np.int64]:
+    """One number for column and day, in the order of both."""
+    return (np.array(columns, dtype=np.int64) << _DAY_BITS) + np.array(days, np.int64) + _DAY_ZERO

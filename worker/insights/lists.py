@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from integrations.insight import Recommendation, SimilarCustomer
-from models.recommend.interactions import ItemTable
 from models.recommend.neighbors import NeighborIndex
 from models.recommend.recommender import (
     Asked,
@@ -23,9 +22,9 @@ from models.recommend.repeats import own_items
 from worker.feedback import RecId, in_holdout, rec_id_of, resting
 from worker.insights.figures import NO_MODEL
 from worker.insights.shelf import Shelf
-from worker.insights.subject import Options
+from worker.insights.subject import Options, Subject
 from worker.live import Live
-from worker.views import Calendar, View, interactions
+from worker.views import Calendar, Interacted, View, interacted
 
 _HELD_OUT = "the customer is in the holdout group, which gets no pushed recommendations"
 
@@ -34,7 +33,7 @@ def add_lists(
     parts: Sequence[dict[str, Any]],
     live: Live,
     index: NeighborIndex | None,
-    views: Sequence[View],
+    subjects: Sequence[Subject],
     calendar: Calendar,
     today: int,
     options: Options,
@@ -47,9 +46,10 @@ def add_lists(
         return
     shelf = options.shelf or Shelf()
     asked = max(options.similar_customers, recommender.k_neighbors)
-    nearest = index.similar([view.customer_id for view in views], asked)
+    nearest = index.similar([subject.view.customer_id for subject in subjects], asked)
     version = live.version("recommendations") or 0
-    for part, view, near in zip(parts, views, nearest, strict=True):
+    for part, subject, near in zip(parts, subjects, nearest, strict=True):
+        view = subject.view
         part["similar_customers"] = tuple(
             SimilarCustomer(customer_id=customer, score=round(score, 4))
             for customer, score in near[: options.similar_customers]
@@ -59,7 +59,7 @@ def add_lists(
             continue
         segment = part.get("segment")
         lists = lists_of(
-            view, near, recommender, index, shelf, calendar, today,
+            view, near, recommender, index, shelf, calendar, today, found=subject.interacted,
             count=options.recommendations, segment=segment and (segment.id, segment.name),
         )  # fmt: skip
         for name, found in zip(Recommendations._fields, lists, strict=True):
@@ -95,14 +95,17 @@ def lists_of(
     *,
     count: int,
     segment: tuple[int, str] | None = None,
+    found: Interacted | None = None,
 ) -> Recommendations:
     """The lists of one customer.
 
     near     similar customers as the index gave them
+    found    the view's interactions by column of the index; None = read them
     segment  id and name, for who is not like anybody yet
     """
     collector = shelf.collector(recommender, index.items)
-    own = own_of(view, index.items, recommender.half_life_days, calendar)
+    found = found or interacted(view, calendar, index.items)
+    own = own_items(*found, half_life_days=recommender.half_life_days)
     liked, stand_in = Liked(*index.liked(near)), None
     if not len(liked.columns) and segment is not None and segment[0] in recommender.favorites:
         columns, scores = recommender.favorites[segment[0]]
@@ -123,16 +126,4 @@ def lists_of(
         count=count,
         categories=shelf.categories(),
         rules=shelf.rules,
-    )
-
-
-def own_of(view: View, items: ItemTable, half_life_days: float, calendar: Calendar) -> OwnItems:
-    """The customer's items, by column of the index."""
-    found = interactions(view, calendar)
-    columns = items.add_all([item for item, _, _ in found])
-    return own_items(
-        np.array(columns, dtype=np.int64),
-        np.array([day for _, day, _ in found], dtype=np.int64),
-        np.array([weight for _, _, weight in found], dtype=np.float64),
-        half_life_days=half_life_days,
     )

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from worker.feedback import NO_HOLDOUT, Holdout
 from worker.insights.shelf import Shelf
 from worker.insights.standing import NOWHERE, Opening, Place, opening
-from worker.views import View
+from worker.views import Interacted, View
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -45,11 +45,15 @@ class Previous(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A customer to write an insight of."""
+    """A customer to write an insight of.
+
+    interacted  by column of the index that the insight is written with; None = read from the view
+    """
 
     view: View
     through_event_id: str
     previous: Previous
+    interacted: Interacted | None = None
 
 
 class Options(NamedTuple):

@@ -36,7 +36,7 @@ def write(
     add_history(parts, past, today, options.currency)
     add_forecasts(parts, live, past, today, options.currency)
     add_segments(parts, live, subjects, past, calendar, today)
-    add_lists(parts, live, index, views, calendar, today, options)
+    add_lists(parts, live, index, subjects, calendar, today, options)
     add_audiences(parts, live, subjects, calendar, now_s, options.currency)
     as_of = datetime.fromtimestamp(now_s, UTC)
     versions = ModelVersions(**dict(live.versions), segments_minor=live.segments_minor)

@@ -110,6 +110,10 @@ def _lines(flat: list[str | int]) -> dict[str, int]:
 def _net(order_id: str, record: OrderRecord) -> Order:
     versions, refunds, cancels = record
     stated_s, _, _, currency, amount, flat = versions[-1]
+    if len(versions) == 1 and not refunds and not cancels:  # most are: lines are merged and sorted
+        kept = tuple(zip(flat[::2], flat[1::2], strict=True))
+        if not flat or min(flat[1::2]) > 0:
+            return Order(order_id, stated_s, currency, amount, kept, cancelled=False)
     lines = _lines(flat)
     cancelled = bool(cancels)
     at_s = stated_s if len(versions) == 1 else order_at(record)

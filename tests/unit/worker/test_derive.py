@@ -2,9 +2,10 @@
 
 import pytest
 
+from models.recommend.interactions import ItemTable
 from tests.builders import DAY_S, T0, WEEK_S, facts, folded, order, refund, track, viewed
 from worker.profile import codec, derive
-from worker.views import Calendar, histories, interactions, purchases, view
+from worker.views import Calendar, histories, interacted, view
 
 FIRST = order("ann", "o1", "e1", T0, revenue="10", items={"tea": 2, "cup": 1})
 LATER = T0 + DAY_S
@@ -136,10 +137,12 @@ class TestViews:
             track("ann", "Product Removed", "r1", T0, product_id="tea"),
         )
         day = T0 // DAY_S
-        found = sorted(interactions(one, Calendar("UTC")))
+        items = ItemTable(["pot", "tea"])
+        found = interacted(one, Calendar("UTC"), items)
         week_day = 7 * ((T0 // DAY_S + 3) // 7)
-        assert found == [("cup", day, 1.0), ("pot", week_day, 0.2), ("tea", day, 1.0)]
-        assert purchases(one, Calendar("UTC")) == {"cup": [day], "tea": [day]}
+        assert [items.ids[column] for column in found.columns] == ["pot", "tea", "cup"]
+        assert found.days.tolist() == [week_day, day, day]
+        assert found.weights.tolist() == [0.2, 1.0, 1.0]
 
     def test_a_view_before_an_instant_has_no_week_that_reaches_beyond_it(self):
         events = [viewed("ann", "pot", f"v{n}", T0 + n * WEEK_S) for n in range(4)]
