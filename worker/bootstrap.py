@@ -17,6 +17,8 @@ from worker.feedback import Holdout
 from worker.ingest import Ingest
 from worker.profile.memory import Limits
 from worker.refresh_rules import RefreshRules
+from worker.registry.artifact import Seal
+from worker.registry.storage import open_storage
 from worker.settings import Settings
 from worker.store.catalog import CatalogStore
 from worker.store.connection import connect
@@ -159,7 +161,9 @@ class Runtime:
     @cached_property
     def models(self) -> ModelStore:
         """Stored model versions."""
-        return ModelStore(self.client, self.keys)
+        key = self.settings.model_signing_key
+        seal = Seal(key.get_secret_value().encode() if key is not None else None)
+        return ModelStore(self.client, self.keys, open_storage(self.settings.model_storage), seal)
 
     @cached_property
     def catalog(self) -> CatalogStore:
