@@ -200,6 +200,7 @@ class Runtime:
             destinations=tuple(one.name for one in self.destinations if not is_stream(one)),
             streams=tuple(one.name for one in self.destinations if is_stream(one)),
             holdout=Holdout(settings.holdout_share, settings.holdout_salt),
+            service_items=tuple(settings.service_items),
         )
 
     @cached_property
@@ -226,8 +227,9 @@ class Runtime:
 
         rules = self.refresh_rules
         return InteractionIndex(
-            self.population, rules.time_zone, self.snapshots, watched=rules.similar_customers
-        )
+            self.population, rules.time_zone, self.snapshots, watched=rules.similar_customers,
+            service_items=rules.service_items,
+        )  # fmt: skip
 
     @cached_property
     def snapshots(self) -> Snapshots:

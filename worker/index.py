@@ -9,8 +9,9 @@ from typing import Final
 import numpy as np
 
 from models.checks import ModelError
+from models.recommend.filters import ServiceItems
 from models.recommend.interactions import Interactions, ItemTable, decay, interaction_matrix
-from models.recommend.neighbors import NeighborIndex
+from models.recommend.neighbors import NeighborIndex, TwoStage
 from models.recommend.recommender import Recommender
 from worker.live import Live
 from worker.profile.codec import CodecError
@@ -23,9 +24,12 @@ log = logger(__name__)
 
 #: More customers than this are not indexed by a refresh process itself: it waits for a snapshot.
 PRIVATE_MOST: Final = 50_000
+#: From so many customers on, similar ones are found in two stages: exact search takes 10 ms there.
+TWO_STAGE_FROM: Final = 500_000
 LOOK_EVERY_S: Final = 5.0
 _REMEMBERED: Final = 100_000
 _DELTAS: Final = 200
+_NO_SERVICES: Final = ServiceItems()
 
 
 class InteractionIndex:
@@ -37,6 +41,8 @@ class InteractionIndex:
     snapshots     where snapshots of the index are, None: every process builds its own
     watched       length of the lists whose changes `NeighborIndex.take_nudges` tells
     private_most  customers beyond which only a snapshot will do
+    service_items  ids or patterns of what is no product: part of no row
+    two_stage_from  customers from which on similar ones are found in two stages
     """
 
     def __init__(
@@ -47,12 +53,17 @@ class InteractionIndex:
         *,
         watched: int = 10,
         private_most: int = PRIVATE_MOST,
+        service_items: Sequence[str] = (),
+        two_stage_from: int = TWO_STAGE_FROM,
     ) -> None:
         self._population = population
         self._calendar = Calendar(time_zone)
         self._snapshots = snapshots
         self._watched = watched
         self._private_most = private_most
+        self._service_items = tuple(service_items)
+        self._services = ServiceItems(self._service_items)
+        self._two_stage_from = two_stage_from
         self._neighbors: NeighborIndex | None = None
         self._recommender: Recommender | None = None
         self._digest = ""
@@ -96,7 +107,7 @@ class InteractionIndex:
                 for shard in range(self._population.shards)
                 for one in _views(self._population.residents(shard))
             ]
-            built = build(views, recommender, self._calendar)
+            built = build(views, recommender, self._calendar, self._services)
             self._take(built, recommender, marks, 0)
             return built
         return self._neighbors
@@ -109,10 +120,12 @@ class InteractionIndex:
         number: int,
     ) -> None:
         neighbors.watched = self._watched
-        if self._neighbors is not None and self._digest == digest(recommender):
+        neighbors.two_stage = TwoStage() if len(neighbors) >= self._two_stage_from else None
+        taken = digest(recommender, self._service_items)
+        if self._neighbors is not None and self._digest == taken:
             neighbors.inherit(self._neighbors, private=self._number == 0)
         self._neighbors, self._recommender, self._marks = neighbors, recommender, marks
-        self._digest, self._number = digest(recommender), number
+        self._digest, self._number = taken, number
         self._put.clear()
 
     def load(self, recommender: Recommender) -> int:
@@ -121,7 +134,8 @@ class InteractionIndex:
         """
         if self._snapshots is None:
             return 0
-        wanted = self._digest if self._recommender is recommender else digest(recommender)
+        mine = self._recommender is recommender
+        wanted = self._digest if mine else digest(recommender, self._service_items)
         for number in self._snapshots.numbers():
             if self._digest == wanted and number <= self._number:
                 return 0
@@ -174,7 +188,7 @@ class InteractionIndex:
         """
         if self._neighbors is None or self._recommender is None:
             return
-        items, weights = row(one, self._recommender, self._calendar)
+        items, weights = row(one, self._recommender, self._calendar, self._services)
         self._neighbors.update(one.customer_id, items, weights, watch=watch)
         if seq >= 0:
             if len(self._put) >= _REMEMBERED:
@@ -226,17 +240,22 @@ class InteractionIndex:
         return self._reread(self._population.residents(shard), held)
 
 
-def digest(recommender: Recommender) -> str:
-    """What the rows of an index depend on: items, idf, t0 and half-life."""
+def digest(recommender: Recommender, service_items: Sequence[str] = ()) -> str:
+    """What the rows of an index depend on: items, idf, t0 and half-life; and what is left out."""
     found = blake2b("\0".join(recommender.items).encode(), digest_size=16)
     found.update(np.ascontiguousarray(recommender.idf).tobytes())
     found.update(f"{recommender.t0_day} {recommender.half_life_days}".encode())
+    found.update("\0".join(sorted(service_items)).encode())
     return found.hexdigest()
 
 
-def row(one: View, recommender: Recommender, calendar: Calendar) -> tuple[list[str], list[float]]:
-    """A customer's interactions as item ids and decayed weights."""
+def row(
+    one: View, recommender: Recommender, calendar: Calendar, services: ServiceItems = _NO_SERVICES
+) -> tuple[list[str], list[float]]:
+    """A customer's interactions as item ids and decayed weights; services are none."""
     found = interactions(one, calendar)
+    if services:
+        found = [told for told in found if told[0] not in services]
     days = list({day for _, day, _ in found})
     factors = decay(np.array(days), recommender.t0_day, recommender.half_life_days).tolist()
     factor = dict(zip(days, factors, strict=True))
@@ -246,11 +265,20 @@ def row(one: View, recommender: Recommender, calendar: Calendar) -> tuple[list[s
     return list(total), list(total.values())
 
 
-def triplets(views: Sequence[View], items: ItemTable, calendar: Calendar) -> Interactions:
-    """The interactions of many customers as index arrays; new items join the table."""
+def triplets(
+    views: Sequence[View],
+    items: ItemTable,
+    calendar: Calendar,
+    services: ServiceItems = _NO_SERVICES,
+) -> Interactions:
+    """The interactions of many customers as index arrays; new items join the table, services do
+    not.
+    """
     customer, item, day, weight = [], [], [], []
     for index, one in enumerate(views):
         for item_id, at_day, event_weight in interactions(one, calendar):
+            if item_id in services:
+                continue
             customer.append(index)
             item.append(items.add(item_id))
             day.append(at_day)
@@ -263,10 +291,15 @@ def triplets(views: Sequence[View], items: ItemTable, calendar: Calendar) -> Int
     )
 
 
-def build(views: Sequence[View], recommender: Recommender, calendar: Calendar) -> NeighborIndex:
+def build(
+    views: Sequence[View],
+    recommender: Recommender,
+    calendar: Calendar,
+    services: ServiceItems = _NO_SERVICES,
+) -> NeighborIndex:
     """An index over many customers; items unknown to the recommender count as its rarest."""
     items = ItemTable(recommender.items)
-    found = triplets(views, items, calendar)
+    found = triplets(views, items, calendar, services)
     matrix = interaction_matrix(
         found, len(views), len(items),
         t0_day=recommender.t0_day, half_life_days=recommender.half_life_days,

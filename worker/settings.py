@@ -150,7 +150,9 @@ class Settings(BaseSettings):
         10, ge=1, le=100, description="Items in each list of recommendations."
     )
     service_items: Texts = Field(
-        (), description="Items that are no products (postage, fees, discounts), comma-separated."
+        (),
+        description="Items that are no products (postage, fees, discounts), comma-separated;"
+        " * and ? stand for any characters.",
     )
     exclude_items: Texts = Field((), description="Items that are never recommended.")
     allow_categories: Texts = Field(
