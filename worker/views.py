@@ -122,6 +122,17 @@ def histories(views: Sequence[View], calendar: Calendar, currency: str) -> Histo
     return from_orders(len(views), *columns)
 
 
+def unpriced(views: Sequence[View], currency: str) -> list[bool]:
+    """Of each customer, whether a counted order has money that cannot be told in `currency`.
+
+    Such a customer's sums would miss it, so that no sum may be told.
+    """
+    return [
+        any(order.currency != currency and order.amount_minor for order in one.orders)
+        for one in views
+    ]
+
+
 def interactions(one: View, calendar: Calendar) -> list[tuple[str, int, float]]:
     """(item, day, weight): 1 for each day the item was bought, less for weaker signals."""
     bought = purchases(one, calendar)
