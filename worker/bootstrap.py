@@ -17,6 +17,8 @@ from worker.feedback import Holdout
 from worker.ingest import Ingest
 from worker.profile.memory import Limits
 from worker.refresh_rules import RefreshRules
+from worker.registry.artifact import Seal
+from worker.registry.storage import open_storage
 from worker.settings import Settings
 from worker.store.catalog import CatalogStore
 from worker.store.connection import connect
@@ -159,7 +161,9 @@ class Runtime:
     @cached_property
     def models(self) -> ModelStore:
         """Stored model versions."""
-        return ModelStore(self.client, self.keys)
+        key = self.settings.model_signing_key
+        seal = Seal(key.get_secret_value().encode() if key is not None else None)
+        return ModelStore(self.client, self.keys, open_storage(self.settings.model_storage), seal)
 
     @cached_property
     def catalog(self) -> CatalogStore:
@@ -196,6 +200,7 @@ class Runtime:
             destinations=tuple(one.name for one in self.destinations if not is_stream(one)),
             streams=tuple(one.name for one in self.destinations if is_stream(one)),
             holdout=Holdout(settings.holdout_share, settings.holdout_salt),
+            service_items=tuple(settings.service_items),
         )
 
     @cached_property
@@ -222,8 +227,9 @@ class Runtime:
 
         rules = self.refresh_rules
         return InteractionIndex(
-            self.population, rules.time_zone, self.snapshots, watched=rules.similar_customers
-        )
+            self.population, rules.time_zone, self.snapshots, watched=rules.similar_customers,
+            service_items=rules.service_items,
+        )  # fmt: skip
 
     @cached_property
     def snapshots(self) -> Snapshots:

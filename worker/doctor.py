@@ -10,6 +10,7 @@ from integrations.outbound.contract import HttpCall
 from integrations.outbound.errors import DeadlineError, ForbiddenTargetError, TransportError
 from integrations.outbound.http import HttpSender
 from worker.findings import Finding, Level, guarded
+from worker.index_checks import index_findings
 from worker.server_checks import server_findings
 from worker.status import SILENT_S, Watcher
 from worker.store.connection import connect
@@ -35,6 +36,7 @@ def examine(active: Runtime) -> list[Finding]:
     found += guarded("installation", lambda: _installation(active))
     if any(one.check == "installation" and one.level is Level.OK for one in found):
         found += guarded("processes", lambda: _running(active))
+        found += guarded("index", lambda: index_findings(active))
     return [*found, *guarded("endpoint", lambda: _endpoint(active))]
 
 

@@ -40,6 +40,7 @@ _SPEAKING: Final = {
     "EmbeddedServerError": FAILED,
     "InstallationError": FAILED,
     "ArtifactError": FAILED,
+    "StorageError": FAILED,
     "TooFewError": FAILED,
     "BusyTrainingError": TEMPORARY,
     "LostTrainingError": TEMPORARY,

@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checks import ModelError
+from models.recommend.filters import ServiceItems
 from models.recommend.interactions import Interactions, ItemTable, decay, interaction_matrix
-from models.recommend.neighbors import NeighborIndex
+from models.recommend.neighbors import NeighborIndex, TwoStage
 from models.recommend.recommender import Recommender
 from worker.live import Live
 from worker.profile.codec import CodecError
 from worker.store.population import Population, Resident, Watermark
 from worker.store.snapshots import SnapshotError, Snapshots
 from worker.telemetry import logger
-from worker.views import Calendar, Interacted, View, interacted, view
+from worker.views import NO_SERVICES, Calendar, Interacted, View, interacted, view
 
 log = logger(__name__)
 
@@ -26,6 +27,8 @@ Floats: TypeAlias = NDArray[np.float64]
 
 #: More customers than this are not indexed by a refresh process itself: it waits for a snapshot.
 PRIVATE_MOST: Final = 50_000
+#: From so many customers on, similar ones are found in two stages: exact search takes 10 ms there.
+TWO_STAGE_FROM: Final = 500_000
 LOOK_EVERY_S: Final = 5.0
 READ_AFTER_S: Final = 1.0
 _REMEMBERED: Final = 100_000
@@ -41,6 +44,8 @@ class InteractionIndex:
     snapshots     where snapshots of the index are, None: every process builds its own
     watched       length of the lists whose changes `NeighborIndex.take_nudges` tells
     private_most  customers beyond which only a snapshot will do
+    service_items  ids or patterns of what is no product: part of no row
+    two_stage_from  customers from which on similar ones are found in two stages
     """
 
     def __init__(
@@ -51,12 +56,17 @@ class InteractionIndex:
         *,
         watched: int = 10,
         private_most: int = PRIVATE_MOST,
+        service_items: Sequence[str] = (),
+        two_stage_from: int = TWO_STAGE_FROM,
     ) -> None:
         self._population = population
         self._calendar = Calendar(time_zone)
         self._snapshots = snapshots
         self._watched = watched
         self._private_most = private_most
+        self._service_items = tuple(service_items)
+        self._services = ServiceItems(self._service_items)
+        self._two_stage_from = two_stage_from
         self._neighbors: NeighborIndex | None = None
         self._recommender: Recommender | None = None
         self._digest = ""
@@ -101,7 +111,7 @@ class InteractionIndex:
                 for shard in range(self._population.shards)
                 for one in _views(self._population.residents(shard))
             ]
-            built = build(views, recommender, self._calendar)
+            built = build(views, recommender, self._calendar, self._services)
             self._take(built, recommender, marks, 0)
             return built
         return self._neighbors
@@ -114,10 +124,12 @@ class InteractionIndex:
         number: int,
     ) -> None:
         neighbors.watched = self._watched
-        if self._neighbors is not None and self._digest == digest(recommender):
+        neighbors.two_stage = TwoStage() if len(neighbors) >= self._two_stage_from else None
+        taken = digest(recommender, self._service_items)
+        if self._neighbors is not None and self._digest == taken:
             neighbors.inherit(self._neighbors, private=self._number == 0)
         self._neighbors, self._recommender, self._marks = neighbors, recommender, marks
-        self._digest, self._number = digest(recommender), number
+        self._digest, self._number = taken, number
         self._put.clear()
         self._unread.clear()
 
@@ -127,7 +139,8 @@ class InteractionIndex:
         """
         if self._snapshots is None:
             return 0
-        wanted = self._digest if self._recommender is recommender else digest(recommender)
+        mine = self._recommender is recommender
+        wanted = self._digest if mine else digest(recommender, self._service_items)
         for number in self._snapshots.numbers():
             if self._digest == wanted and number <= self._number:
                 return 0
@@ -181,7 +194,7 @@ class InteractionIndex:
         """
         if self._neighbors is None or self._recommender is None:
             return None
-        found = interacted(one, self._calendar, self._neighbors.items)
+        found = interacted(one, self._calendar, self._neighbors.items, self._services)
         self._neighbors.put(one.customer_id, *row(found, self._recommender), watch=watch)
         if seq >= 0:
             if len(self._put) >= _REMEMBERED:
@@ -251,11 +264,12 @@ class InteractionIndex:
         return self._reread(self._population.residents(shard), held)
 
 
-def digest(recommender: Recommender) -> str:
-    """What the rows of an index depend on: items, idf, t0 and half-life."""
+def digest(recommender: Recommender, service_items: Sequence[str] = ()) -> str:
+    """What the rows of an index depend on: items, idf, t0 and half-life; and what is left out."""
     found = blake2b("\0".join(recommender.items).encode(), digest_size=16)
     found.update(np.ascontiguousarray(recommender.idf).tobytes())
     found.update(f"{recommender.t0_day} {recommender.half_life_days}".encode())
+    found.update("\0".join(sorted(service_items)).encode())
     return found.hexdigest()
 
 
@@ -265,13 +279,18 @@ def row(found: Interacted, recommender: Recommender) -> tuple[NDArray[np.int32],
     new = np.ones(len(columns), dtype=np.bool_)
     new[1:] = columns[1:] != columns[:-1]
     values = weights * decay(days, recommender.t0_day, recommender.half_life_days)
-    total: Floats = np.bincount(np.cumsum(new) - 1, weights=values)
+    total = np.bincount(np.cumsum(new) - 1, weights=values).astype(np.float64)
     return columns[new].astype(np.int32), total
 
 
-def triplets(views: Sequence[View], items: ItemTable, calendar: Calendar) -> Interactions:
+def triplets(
+    views: Sequence[View],
+    items: ItemTable,
+    calendar: Calendar,
+    services: ServiceItems = NO_SERVICES,
+) -> Interactions:
     """The interactions of many customers as index arrays; new items join the table."""
-    found = [interacted(one, calendar, items) for one in views]
+    found = [interacted(one, calendar, items, services) for one in views]
     customer = np.repeat(np.arange(len(found)), [len(one.columns) for one in found])
     if not found:
         return Interactions(customer, customer, customer, np.zeros(0))
@@ -279,10 +298,15 @@ def triplets(views: Sequence[View], items: ItemTable, calendar: Calendar) -> Int
     return Interactions(customer.astype(np.int64), *parts)
 
 
-def build(views: Sequence[View], recommender: Recommender, calendar: Calendar) -> NeighborIndex:
+def build(
+    views: Sequence[View],
+    recommender: Recommender,
+    calendar: Calendar,
+    services: ServiceItems = NO_SERVICES,
+) -> NeighborIndex:
     """An index over many customers; items unknown to the recommender count as its rarest."""
     items = ItemTable(recommender.items)
-    found = triplets(views, items, calendar)
+    found = triplets(views, items, calendar, services)
     matrix = interaction_matrix(
         found, len(views), len(items),
         t0_day=recommender.t0_day, half_life_days=recommender.half_life_days,

@@ -23,7 +23,7 @@ def list_rules(settings: Settings) -> Rules:
         most_price=minor(settings.most_price),
         least_margin=settings.least_margin,
         exclude=frozenset(settings.exclude_items),
-        service_items=frozenset(settings.service_items),
+        service_items=tuple(settings.service_items),
         item_share=settings.item_share,
         most_per_category=settings.most_per_category,
     )

@@ -12,6 +12,7 @@ from models.recommend.recommender import Recommender
 from models.segments import state as segments
 from models.segments.model import SegmentModel
 from worker.clock import Clock
+from worker.registry.artifact import StorageError
 from worker.rules.definitions import KIND, Definitions, from_meta
 from worker.rules.reading import RulesError
 from worker.store.models import Artifact, ArtifactError, ModelStore
@@ -81,16 +82,20 @@ class LiveModels:
         if "segments" in held:
             held["segments"] = (held["segments"][0], self._live.segments_minor)
         found = {kind: getattr(self._live, kind) for kind in held}
+        generation = current.generation
         for kind, major in current.versions.items():
             version = (major, current.minors[kind])
             if held.get(kind) != version:
                 try:
                     found[kind] = load(self._store.read(kind, *version))
                     held[kind] = version
+                except StorageError as error:
+                    generation = self._live.generation  # it may answer at the next look
+                    log.warning("model not reached", model=kind, version=major, reason=str(error))
                 except ArtifactError as error:
                     log.warning("model refused", model=kind, version=major, reason=str(error))
         self._live = Live(
-            generation=current.generation,
+            generation=generation,
             versions=tuple(sorted((kind, major) for kind, (major, _) in held.items())),
             segments_minor=held.get("segments", (0, 0))[1],
             **found,

@@ -15,6 +15,7 @@ class RefreshRules(NamedTuple):
     destinations  who gets what changed
     streams       who gets transitions, each as an event
     holdout       who gets no recommendations
+    service_items  ids or patterns of what is no product
     """
 
     batch_size: int
@@ -27,3 +28,4 @@ class RefreshRules(NamedTuple):
     destinations: tuple[str, ...]
     streams: tuple[str, ...] = ()
     holdout: Holdout = NO_HOLDOUT
+    service_items: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from pydantic import (
     FilePath,
     HttpUrl,
     PrivateAttr,
+    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -149,7 +150,9 @@ class Settings(BaseSettings):
         10, ge=1, le=100, description="Items in each list of recommendations."
     )
     service_items: Texts = Field(
-        (), description="Items that are no products (postage, fees, discounts), comma-separated."
+        (),
+        description="Items that are no products (postage, fees, discounts), comma-separated;"
+        " * and ? stand for any characters.",
     )
     exclude_items: Texts = Field((), description="Items that are never recommended.")
     allow_categories: Texts = Field(
@@ -187,6 +190,16 @@ class Settings(BaseSettings):
         60.0, ge=1, description="Seconds after which a training whose trainer ended begins anew."
     )
     retrain_interval_s: int = Field(28 * DAY_S, ge=60, description="Seconds between two trainings.")
+    model_storage: str = Field(
+        "redis",
+        min_length=1,
+        description="Where model versions are kept: `redis`, a folder, or a URL of fsspec.",
+    )
+    model_signing_key: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Key that model versions are signed with; set: others are refused.",
+    )
 
     # delivery
     destinations_file: FilePath | None = Field(

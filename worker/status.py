@@ -90,7 +90,7 @@ class Watcher:
             row: dict[str, Any] = {"kind": kind, "version": version}
             if version is not None:
                 try:
-                    head = self._inspector.model_head(kind, version)
+                    head = self._active.models.head(kind, version)
                 except ArtifactError as error:
                     row["problem"] = str(error)
                 else:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from worker.clock import Clock
 from worker.pump import lock_name
 from worker.store.door import Door
-from worker.store.models import KINDS, ModelStore
+from worker.store.models import KINDS, ArtifactError, ModelStore
 from worker.store.population import Population
 from worker.store.signals import Locks
 from worker.store.training import TrainingDesk
@@ -18,10 +18,17 @@ ORDERED_MS: Final = 10_000
 #: A shard whose oldest entry is older than this gets an order of its own, beside the pumps.
 STALE_MS: Final = 15_000
 TRAIN_EVERY_S: Final = 30
+#: Why the second version of the forecasts is fitted.
+SEARCH: Final = "the first version is level 1 alone: all candidates are tried"
 #: Segments follow the customers so long after they were fitted, and from then on as often.
 FOLLOW_EVERY_S: Final = 86_400
 #: The lock that `segments.follow` leaves behind until the next step is due.
 FOLLOWED: Final = "followed"
+#: What says whether models still fit is measured so often; the lock that a measurement leaves.
+WATCH_EVERY_S: Final = 21_600
+WATCHED: Final = "watched"
+#: So many times the customers of a training, and it is measured at once.
+MORE_CUSTOMERS: Final = 1.25
 #: A look whether a snapshot of the index is due is ordered so often.
 SNAPSHOT_MS: Final = 30_000
 
@@ -32,12 +39,14 @@ class Plan(NamedTuple):
     pumps              number of pump slots by stage
     min_customers      customers below which no training is tried
     retrain_interval_s age at which models are trained anew
+    search_customers   customers from which forecasts are chosen among all candidates
     snapshots          whether the index has snapshots to look after
     """
 
     pumps: dict[str, int]
     min_customers: int
     retrain_interval_s: int
+    search_customers: int = 1_000
     snapshots: bool = False
 
 
@@ -103,13 +112,35 @@ class Tick:
             ):
                 self._order("models.retrain", None, "first")
             return
+        if self._is_first_forecast() and self._once("search", 3_600_000):
+            self._order("models.retrain", ["forecasts"], SEARCH)
+            return
         fitted_s = self._models.versions("segments")[0][1]
         due = now_s - fitted_s > FOLLOW_EVERY_S and not self._locks.held(FOLLOWED)
         if due and self._once("follow", 600_000):
             self._order("segments.follow")
+        grown = self._grown() and self._once("watch-grown", 3_600_000)
+        if grown or (not self._locks.held(WATCHED) and self._once("watch", 600_000)):
+            self._order("models.watch")
         oldest_s = min(self._models.versions(kind)[0][1] for kind in KINDS)
         if now_s - oldest_s > self._plan.retrain_interval_s and self._once("train", 3_600_000):
             self._order("models.retrain", None, "age")
+
+    def _is_first_forecast(self) -> bool:
+        """The first version is level 1 alone: from so many customers on, the candidates are due."""
+        return (
+            len(self._models.versions("forecasts")) == 1
+            and self._population.count() >= self._plan.search_customers
+        )
+
+    def _grown(self) -> bool:
+        """Are there many more customers than some model was trained on?"""
+        try:
+            newest = [(kind, self._models.versions(kind)[0][0]) for kind in KINDS]
+            least = min(self._models.head(*one).get("customers", 0) for one in newest)
+        except ArtifactError:
+            return False
+        return bool(least) and self._population.count() > MORE_CUSTOMERS * least
 
     def _once(self, name: str, for_ms: int = ORDERED_MS) -> bool:
         return self._locks.take("ordered:" + name, "1", for_ms)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.history import Histories, from_orders
+from models.recommend.filters import ServiceItems
 from models.recommend.interactions import ItemTable
 from worker.profile import codec, derive
 from worker.profile.derive import Order, SignalCount
@@ -38,6 +39,9 @@ SIGNAL_WEIGHTS: Final[Mapping[str, float]] = {
 
 #: What the signals of one item and week weigh at most: less than a purchase, however many.
 MOST_OF_A_WEEK: Final = 0.9
+
+#: Where nothing is left out.
+NO_SERVICES: Final = ServiceItems()
 
 _DAY_BITS: Final = 24
 _DAY_ZERO: Final = 1 << (_DAY_BITS - 1)
@@ -128,6 +132,17 @@ def histories(views: Sequence[View], calendar: Calendar, currency: str) -> Histo
     return from_orders(len(views), *columns)
 
 
+def unpriced(views: Sequence[View], currency: str) -> list[bool]:
+    """Of each customer, whether a counted order has money that cannot be told in `currency`.
+
+    Such a customer's sums would miss it, so that no sum may be told.
+    """
+    return [
+        any(order.currency != currency and order.amount_minor for order in one.orders)
+        for one in views
+    ]
+
+
 class Interacted(NamedTuple):
     """A customer's interactions with items, rising by column, then day.
 
@@ -141,16 +156,22 @@ class Interacted(NamedTuple):
     weights: NDArray[np.float64]
 
 
-def interacted(one: View, calendar: Calendar, items: ItemTable) -> Interacted:
+def interacted(
+    one: View, calendar: Calendar, items: ItemTable, services: ServiceItems = NO_SERVICES
+) -> Interacted:
     """The days on which each item was bought, and the weeks in which it was looked at.
 
-    items  what it does not know joins it
+    items     what it does not know joins it
+    services  what is no product, and left out
     """
     ids: list[str] = []
     days: list[int] = []
     for order in one.orders:
-        ids += [item for item, _ in order.lines]
-        days += [calendar.day(order.at_s)] * len(order.lines)
+        bought_then = [item for item, _ in order.lines]
+        if services:
+            bought_then = [item for item in bought_then if item not in services]
+        ids += bought_then
+        days += [calendar.day(order.at_s)] * len(bought_then)
     bought = _keys(items.add_all(ids), days)
     bought.sort()
     if len(bought):
@@ -158,15 +179,15 @@ def interacted(one: View, calendar: Calendar, items: ItemTable) -> Interacted:
     looked = [
         (items.add(item), 7 * week, min(weight * times, MOST_OF_A_WEEK))
         for week, code, item, times in one.signals
-        if item and (weight := SIGNAL_WEIGHTS.get(code)) is not None
+        if item and item not in services and (weight := SIGNAL_WEIGHTS.get(code)) is not None
     ]
     keys, weights = bought, np.ones(len(bought))
     if looked:
         columns, weeks, found = zip(*looked, strict=True)
         keys = np.concatenate((bought, _keys(columns, weeks)))
         weights = np.concatenate((weights, found))
-        order = np.argsort(keys, kind="stable")
-        keys, weights = keys[order], weights[order]
+        rising = np.argsort(keys, kind="stable")
+        keys, weights = keys[rising], weights[rising]
     return Interacted(keys >> _DAY_BITS, (keys & _DAY_MASK) - _DAY_ZERO, weights)
 
 

@@ -190,14 +190,13 @@ def _spoke(active: Runtime, insight: dict[str, Any]) -> SegmentModel | None:
 
 def _models(active: Runtime, insight: dict[str, Any]) -> list[dict[str, Any]]:
     """The versions that spoke, and how they were trained."""
-    inspector = Inspector(active.client, active.keys)
     found = []
     for kind in KINDS:
         version = insight.get("model_versions", {}).get(kind)
         row: dict[str, Any] = {"kind": kind, "version": version}
         if version is not None:
             try:
-                head = inspector.model_head(kind, version)
+                head = active.models.head(kind, version)
             except ArtifactError as error:
                 row["problem"] = str(error)
             else:

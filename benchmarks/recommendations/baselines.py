@@ -180,6 +180,39 @@ def ials(
     return np.asarray(model.user_factors[users] @ model.item_factors.T, dtype=np.float32)
 
 
+def rectools_knn(problem: Problem, users: Users, kind: str, k: int) -> Scores:
+    """Item-kNN as RecTools fits and applies it, a peer with its own pipeline; of each user its
+    thousand best items.
+    """
+    import pandas as pd  # noqa: PLC0415  with the rest of the peer
+    from implicit import nearest_neighbours as nearest  # noqa: PLC0415  an extra of the bench
+    from rectools import Columns  # noqa: PLC0415  same
+    from rectools.dataset import Dataset  # noqa: PLC0415  same
+    from rectools.models import ImplicitItemKNNWrapperModel  # noqa: PLC0415  same
+
+    rows = problem.counts.tocoo()
+    user, item = rows.coords
+    frame = pd.DataFrame(
+        {Columns.User: user, Columns.Item: item, Columns.Weight: rows.data,
+         Columns.Datetime: pd.Timestamp(0)}
+    )  # fmt: skip
+    inner = {
+        "cosine": nearest.CosineRecommender,
+        "tfidf": nearest.TFIDFRecommender,
+        "bm25": nearest.BM25Recommender,
+    }[kind](K=k, num_threads=1)
+    data = Dataset.construct(frame)
+    model = ImplicitItemKNNWrapperModel(inner).fit(data)
+    found = model.recommend(users, data, k=min(1_000, problem.items), filter_viewed=False)
+    place = np.full(problem.users, -1)
+    place[users] = np.arange(len(users))
+    scores = np.full((len(users), problem.items), -np.inf, dtype=np.float32)
+    scores[place[found[Columns.User].to_numpy()], found[Columns.Item].to_numpy()] = found[
+        Columns.Score
+    ].to_numpy()
+    return scores
+
+
 def _classic(rows: csr_array) -> Any:
     from scipy.sparse import csr_matrix  # noqa: PLC0415  what `implicit` accepts
 
@@ -217,7 +250,7 @@ def _knn(similarity: str) -> Method:
 
 
 METHODS: dict[str, Method] = {
-    "popularity": Method(popularity, {"half_life": [None, 3.0, 7.0, 14.0, 30.0, 60.0, 90.0]}),
+    "popularity": Method(popularity, {"half_life": [None, *np.geomspace(1.0, 365.0, 39).tolist()]}),
     "personal frequency": Method(personal, {"half_life": [None]}),
     "personal decayed": Method(
         personal,
@@ -227,7 +260,7 @@ METHODS: dict[str, Method] = {
     "user-kNN cosine": _knn("cosine"),
     "user-kNN Pearson": _knn("pearson"),
     "user-kNN Euclidean": _knn("euclidean"),
-    "seeds' formula": Method(seeds_formula, {"k": [5, 10, 20, 50, 100]}),
+    "seeds' formula": Method(seeds_formula, {"k": [*range(3, 30, 2), *range(30, 290, 10)]}),
     "TIFU-KNN": Method(
         tifu_knn,
         {"k": [100, 300, 900], "group": [3, 7, 10], "within": [0.9, 0.95, 1.0],
@@ -242,12 +275,18 @@ METHODS: dict[str, Method] = {
         item_knn,
         {"kind": ["cosine", "tfidf", "bm25"], "k": [50, 100, 200, 400], "half_life": _HALF_LIVES},
     ),
+    "item-kNN by RecTools": Method(
+        rectools_knn,
+        {"kind": ["cosine", "tfidf", "bm25"],
+         "k": [10, 20, 30, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000]},
+    ),
     "iALS": Method(
         ials,
-        {"factors": [32, 64, 128], "alpha": [1.0, 3.0, 10.0],
+        {"factors": [32, 64, 128], "alpha": [1.0, 3.0, 10.0, 30.0],
          "regularization": [0.01, 0.1, 1.0, 10.0]},
     ),
     "EASE^R": Method(
-        ease, {"ridge": [50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0], "half_life": _HALF_LIVES}
+        ease, {"ridge": [20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 4000.0],
+         "half_life": _HALF_LIVES},
     ),
 }  # fmt: skip

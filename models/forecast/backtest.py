@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from models.forecast.families.base import Family, Target
 from models.forecast.families.registry import FAMILIES, families_of
-from models.forecast.sheets import Sheet, Sheets, design, sample, usable
+from models.forecast.level1 import Expected
+from models.forecast.sheets import Sheets, design, sample, usable
 
 Rows: TypeAlias = NDArray[np.float64]
 
@@ -102,11 +103,15 @@ def score(
     wanted: Iterable[tuple[Target, str]],
     seed: int,
     most: int = MOST_SCORED,
+    weight: float = 0.0,
 ) -> Scored:
-    """Fit the wanted candidates as of `day` and forecast the window that begins then."""
+    """Fit the wanted candidates as of `day` and forecast the window that begins then.
+
+    weight  of the season in what level 1 says
+    """
     sheet = sheets.at(day)
     rows = sample(sheets.key[sheet.snapshot.row], most)
-    forecasts = floor_forecasts(sheet, rows)
+    forecasts = floor_forecasts(sheets.leveled(day, weight), rows)
     for target, name in wanted:
         member = fit_member(sheets, name, target, day, seed)
         seen = design(sheet, member.columns, stacked=member.stacked)[rows]
@@ -116,10 +121,10 @@ def score(
     return Scored(day, sheet.snapshot.row[rows], labels, forecasts)
 
 
-def floor_forecasts(sheet: Sheet, rows: NDArray[np.int64]) -> dict[Target, dict[str, Rows]]:
-    """Return what level 1 says, by target."""
+def floor_forecasts(expected: Expected, rows: NDArray[np.int64]) -> dict[Target, dict[str, Rows]]:
+    """Return what level 1 says of some rows, by target."""
     return {
-        "buy": {FLOOR: sheet.expected.buy[rows]},
-        "orders": {FLOOR: sheet.expected.orders[rows]},
-        "spend": {FLOOR: sheet.expected.spend[rows]},
+        "buy": {FLOOR: expected.buy[rows]},
+        "orders": {FLOOR: expected.orders[rows]},
+        "spend": {FLOOR: expected.spend[rows]},
     }

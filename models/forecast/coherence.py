@@ -5,24 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from models.forecast.bundle import Outlook
+    from models.forecast.outlook import Outlook
 
 _SLACK = 1e-9
 
 
-def project(outlooks: dict[int, Outlook]) -> tuple[dict[int, Outlook], float]:
+def project(outlooks: dict[int, Outlook]) -> tuple[dict[int, Outlook], NDArray[np.bool_]]:
     """Make the outlooks of all horizons agree.
 
     P(buy), orders and spend never fall as the horizon grows; P(buy) <= orders; low <= mean <= high.
-    Returns  the outlooks, and the share of customers of whom a mean had to move
+    Returns  the outlooks, and (n,) of whom a mean had to move
 
-    >>> from models.forecast.bundle import Outlook
+    >>> from models.forecast.outlook import Outlook
     >>> month, quarter = (Outlook(*np.full((7, 1), value)) for value in (0.4, 0.3))
     >>> agreed, moved = project({30: month, 90: quarter})
     >>> agreed[90].buy, moved
-    (array([0.4]), 1.0)
+    (array([0.4]), array([ True]))
     """
     found: dict[int, Outlook] = {}
     previous: Outlook | None = None
@@ -48,4 +49,4 @@ def project(outlooks: dict[int, Outlook]) -> tuple[dict[int, Outlook], float]:
             spend_low_minor=np.minimum(one.spend_low_minor, spend),
             spend_high_minor=np.maximum(one.spend_high_minor, spend),
         )
-    return found, float(moved.mean()) if len(moved) else 0.0
+    return found, moved

@@ -49,12 +49,14 @@ LOSS_NAMES: Final[dict[Target, str]] = {
 class Choice(NamedTuple):
     """The winner of one (target, horizon) and why.
 
+    target   of what
     recipe   what speaks
     reason   in words
     windows  first days of the closed windows, newest first
     table    one row per candidate: figures over the windows, gain over level 1, verdict
     """
 
+    target: Target
     recipe: Recipe
     reason: str
     windows: tuple[int, ...]
@@ -75,14 +77,17 @@ def eligible(scored: Sequence[Scored], horizon_days: int) -> str | None:
     return None
 
 
-def choose(scored: Sequence[Scored], target: Target, horizon_days: int) -> Choice:
+def choose(
+    scored: Sequence[Scored], target: Target, horizon_days: int, *, level_known: bool = False
+) -> Choice:
     """Return the blend that gained most over level 1, among those that pass every rule.
 
     The rules: the mean gain over all closed windows exceeds one standard error (clustered by
     customer); no window is lost by more than one; calibration error and bias are within bounds,
     or no worse than level 1's. Where the horizon is longer than 30 days and the windows do not
-    cover a year, level 1 keeps half the say and sets the level: one season tells nothing of the
-    next.
+    cover a year, level 1 keeps half the say: one season tells nothing of the next. The level is
+    then level 1's where its season proved itself (`level_known`), and halfway to it otherwise: two
+    guesses of the level from two pasts are the insurance.
 
     Source  docs/models/forecaster.md
 
@@ -96,23 +101,24 @@ def choose(scored: Sequence[Scored], target: Target, horizon_days: int) -> Choic
     base = [LOSSES[target](one.labels[target], one.forecasts[target][FLOOR]) for one in scored]
     limits = _limits(scored, target)
     follow = horizon_days > _SHORT_HORIZON_DAYS and days[0] - days[-1] < _SEASON_DAYS
+    anchor = 1.0 if level_known else 0.5
     best, best_gain, reason, table = FLOOR_ONLY, 0.0, "no candidate passed", []
     for recipe in recipes_of(target, names):
         row, gain = _judge(scored, target, recipe, base, limits)
-        if follow and recipe.members and not _follows(recipe) and row["verdict"] == "passed":
-            row["verdict"] = "half its say is not level 1's, and the windows do not cover a year"
+        if follow and row["verdict"] == "passed" and not _follows(recipe, anchor):
+            row["verdict"] = f"windows do not cover a year: needs 0.5 {FLOOR}, anchor {anchor:g}"
         if row["verdict"] == "passed" and gain > best_gain:
             best, best_gain = recipe, gain
             reason = f"gains {gain:.4f} (SE {row['se']:.4f}) in {LOSS_NAMES[target]}"
         table.append(row)
     for row in table:
         row["chosen"] = row["name"] == best.label
-    return Choice(best, reason, days, table)
+    return Choice(target, best, reason, days, table)
 
 
-def _follows(recipe: Recipe) -> bool:
-    """Tell whether level 1 has half the say and sets the level."""
-    return recipe.floor >= 0.5 and recipe.anchor >= 1.0
+def _follows(recipe: Recipe, anchor: float) -> bool:
+    """Tell whether level 1 has half the say and its share of the level."""
+    return recipe.floor >= 0.5 and recipe.anchor == anchor
 
 
 def _limits(scored: Sequence[Scored], target: Target) -> tuple[float, float]:

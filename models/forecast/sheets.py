@@ -10,24 +10,16 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from models.checks import DomainError
-from models.forecast.btyd import (
-    MBGNBD,
-    PRIOR,
-    Prior,
-    expected_purchases,
-    fit_mbg_nbd,
-    p_alive,
-    purchase_probability,
-)
+from models.forecast.btyd import PRIOR, Prior
 from models.forecast.families.base import Target
-from models.forecast.gamma_gamma import GammaGamma, expected_value, fit_gamma_gamma
+from models.forecast.level1 import Expected, Floor, Season, expect, fit_floor
+from models.forecast.season import a_year_ago
 from models.forecast.snapshot import NAMES, WINDOWS, Snapshot, outcome, take
-from models.history import Histories, PurchaseStats
+from models.history import Histories
 
 Rows: TypeAlias = NDArray[np.float64]
 Matrix: TypeAlias = NDArray[np.float64]
 
-LEAST_PAID_ORDERS: Final = 10  # in the whole shop: below, money abstains
 EXPECTATION: Final = (
     "expected_chance",
     "expected_orders",
@@ -39,29 +31,6 @@ _LEAST_HISTORY_DAYS: Final = 56
 _MOST_SNAPSHOTS: Final = 6
 
 
-class Floor(NamedTuple):
-    """Level 1 as of one day.
-
-    btyd            purchase days
-    value           money per order; None = too few paid orders
-    orders_per_day  orders per purchase day, >= 1
-    """
-
-    btyd: MBGNBD
-    value: GammaGamma | None
-    orders_per_day: float = 1.0
-
-
-class Expected(NamedTuple):
-    """What level 1 expects in one horizon; all (n,)."""
-
-    buy: Rows
-    orders: Rows
-    spend: Rows
-    alive: Rows
-    value: Rows
-
-
 class Sheet(NamedTuple):
     """One snapshot, what level 1 expected, and what came (all (n,) but the snapshot)."""
 
@@ -70,39 +39,6 @@ class Sheet(NamedTuple):
     expected: Expected
     labels: dict[Target, Rows]
     next_day: NDArray[np.int64]
-
-
-def fit_floor(stats: PurchaseStats, prior: Prior | None = PRIOR) -> Floor:
-    """Fit level 1 on everyone who has bought.
-
-    Raises  ShapeError, DomainError, NumericError
-    """
-    bought = stats.orders > 0
-    history = (stats.frequency[bought], stats.recency[bought], stats.age[bought])
-    value = None
-    if int(stats.paid_orders.sum()) >= LEAST_PAID_ORDERS:
-        value = fit_gamma_gamma(stats.paid_orders.astype(np.float64), stats.mean_paid_minor)
-    days = float(stats.frequency[bought].sum() + bought.sum())
-    per_day = float(stats.orders.sum()) / days if days else 1.0
-    return Floor(fit_mbg_nbd(*history, prior=prior), value, per_day)
-
-
-def expect(floor: Floor, stats: PurchaseStats, horizon_days: float) -> Expected:
-    """Return level 1's expectation; purchase days, not orders."""
-    history = (stats.frequency, stats.recency, stats.age)
-    orders = expected_purchases(floor.btyd, horizon_days, *history)
-    value = np.zeros(len(orders))
-    if floor.value is not None:
-        paid = stats.paid_orders.astype(np.float64)
-        per_order = expected_value(floor.value, paid, stats.mean_paid_minor)
-        value = per_order * floor.orders_per_day
-    return Expected(
-        buy=purchase_probability(floor.btyd, horizon_days, *history),
-        orders=orders,
-        spend=orders * value,
-        alive=p_alive(floor.btyd, *history),
-        value=value,
-    )
 
 
 def expectation_columns(expected: Expected) -> Matrix:
@@ -132,6 +68,7 @@ class Sheets:
     key: NDArray[np.uint64]
     prior: Prior | None = PRIOR
     _known: dict[int, Sheet] = field(default_factory=dict)
+    _seasons: dict[int, Season | None] = field(default_factory=dict)
 
     @property
     def first_day(self) -> int:
@@ -159,6 +96,23 @@ class Sheets:
             expected = expect(floor, snapshot.stats, float(self.horizon_days))
             self._known[day] = Sheet(snapshot, floor, expected, labels, came.next_day)
         return self._known[day]
+
+    def season(self, day: int) -> Season | None:
+        """Return the season of the window at `day` as the year before tells it; None if none does.
+
+        Reads nothing of `day` or later.
+        """
+        if day not in self._seasons:
+            self._seasons[day] = a_year_ago(self.histories, day, self.horizon_days, self.prior)
+        return self._seasons[day]
+
+    def leveled(self, day: int, weight: float) -> Expected:
+        """Return what level 1 expects at `day` with a part of the season, where there is one."""
+        sheet, season = self.at(day), self.season(day)
+        if season is None or not weight:
+            return sheet.expected
+        part = Season(*(weight * one for one in season))
+        return expect(sheet.floor, sheet.snapshot.stats, float(self.horizon_days), part)
 
     def closed_before(self, day: int) -> list[int]:
         """Return the days of the training snapshots whose windows end by `day`, oldest first."""

@@ -1,7 +1,9 @@
 """What may be recommended at all, and how many of a kind: decided before anything is ranked."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import translate
 from typing import Final, NamedTuple, TypeAlias
 from zlib import crc32
 
@@ -37,7 +39,7 @@ class Rules:
     least_price, most_price  minor units
     least_margin       (price - cost) / price, below 1
     exclude            item ids, such as what is not to be advertised
-    service_items      postage, fees, discounts: never products
+    service_items      postage, fees, discounts: never products; ids or patterns, see `ServiceItems`
     item_share         each item goes to at most this share of the customers, (0, 1]
     most_per_category  items of one category in a list, 0 = no bound
     """
@@ -48,7 +50,7 @@ class Rules:
     most_price: int | None = None
     least_margin: float | None = None
     exclude: frozenset[str] = frozenset()
-    service_items: frozenset[str] = frozenset()
+    service_items: tuple[str, ...] = ()
     item_share: float = 1.0
     most_per_category: int = 0
 
@@ -65,18 +67,43 @@ class Rules:
 NO_RULES: Final = Rules()
 
 
+class ServiceItems:
+    """Ids of what is sold with products but is none, as ids or shell patterns; case matters.
+
+    >>> services = ServiceItems(["POST", "fee-*"])
+    >>> "POST" in services, "fee-7" in services, "POSTER" in services
+    (True, True, False)
+    """
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        """Compile the patterns: `*`, `?` and `[...]` as in file names."""
+        self._ids = frozenset(one for one in patterns if not set(one) & set("*?["))
+        wild = [translate(one) for one in patterns if one not in self._ids]
+        self._wild = re.compile("|".join(wild)) if wild else None
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._ids) or self._wild is not None
+
+    def __contains__(self, item: str) -> bool:
+        """Whether an item is one."""
+        return item in self._ids or (self._wild is not None and bool(self._wild.match(item)))
+
+
 def allowed_items(item_ids: Sequence[str], catalog: Mapping[str, Attributes], rules: Rules) -> Mask:
     """Which items may be recommended; one that the catalog does not know is judged by id alone.
 
     >>> shop = {"tea": Attributes(price=300), "cup": Attributes(available=False)}
-    >>> allowed_items(["tea", "cup", "fee"], shop, Rules(service_items=frozenset(["fee"])))
+    >>> allowed_items(["tea", "cup", "fee"], shop, Rules(service_items=("fee",)))
     array([ True, False, False])
     """
-    barred = rules.exclude | rules.service_items
+    services = ServiceItems(rules.service_items)
     unknown = passes(Attributes(), rules)
     return np.array(
         [
-            item not in barred and (passes(catalog[item], rules) if item in catalog else unknown)
+            item not in rules.exclude
+            and item not in services
+            and (passes(catalog[item], rules) if item in catalog else unknown)
             for item in item_ids
         ],
         dtype=np.bool_,

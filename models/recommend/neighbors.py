@@ -19,6 +19,7 @@ from models.recommend import index_base, kernels
 from models.recommend.index_base import Base
 from models.recommend.index_rows import Columns, IndexRows, spare_slots
 from models.recommend.interactions import ItemTable
+from models.recommend.links import Follower, Links
 from models.recommend.similarity import DECIMALS, Nearest, Similarity, TwoStage
 
 __all__ = ["DECIMALS", "MOST_ITEMS", "Items", "NeighborIndex", "Similarity", "TwoStage"]
@@ -418,6 +419,8 @@ def prepare() -> None:
         index.liked(near, by_idf=True)
         index.unseen("b", near, 1)
         index.together(["x"], 1)
+        link = Links(np.array([0, 1]), np.zeros(1, np.int32), np.ones(1))
+        Follower(1).follow(link, np.zeros(1, np.int64), np.ones(1))
     except Exception as error:  # numba and LLVM raise whatever they like
         raise kernels.KernelError(f"{type(error).__name__}: {error}") from error
     if near != [("a", round(1 / np.sqrt(10), DECIMALS))]:

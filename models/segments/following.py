@@ -12,8 +12,8 @@ from models.segments.model import SegmentModel
 
 Matrix: TypeAlias = NDArray[np.float64]
 
-RATE = 0.03  # share of the way to the customers' mean, per step
-BOUND = 0.1  # of the median distance between centers: no center moves farther in one step
+RATE = 0.04  # share of the way to the customers' mean, per step
+BOUND = 0.004  # of the median distance between centers: no center moves farther in one step
 SAMPLE = 2_000  # customers that tell enough of where all of them are
 _CAUTION = 5.0  # a segment that the sample holds so often moves half as far
 
@@ -49,7 +49,7 @@ def follow(model: SegmentModel, table: Matrix, *, rate: float = RATE) -> Followe
     >>> from models.segments.examples import on_a_line
     >>> found = follow(on_a_line(0.0, 2.0), np.expm1(np.full((95, 3), 2.1)))
     >>> found.model.geometry.centers[:, 0].round(4), found.model.step
-    (array([0.    , 2.0028]), 1)
+    (array([0.    , 2.0038]), 1)
     """
     of_rank(2, table=table)
     require(0 < rate <= 1, "0 < rate <= 1")
@@ -75,8 +75,8 @@ def follow_centers(
     """Return the centers (k, d) one bounded step nearer to the means of their points.
 
     >>> follow_centers(np.full((95, 1), 1.5), np.array([[0.0], [2.0]]), 0.1)
-    array([[0.    ],
-           [1.9525]])
+    array([[0.   ],
+           [1.992]])
     """
     if distances is None:
         distances = squared_distances(points, centers)

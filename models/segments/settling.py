@@ -41,7 +41,7 @@ class Policy(NamedTuple):
     dwell_days  >= 0: and have been so for so many calendar days; 0 = at once
     """
 
-    patience: float = 0.35
+    patience: float = 0.45
     margin: float = 0.0
     dwell_days: int = 0
 

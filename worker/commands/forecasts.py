@@ -11,7 +11,10 @@ from worker.failures import RefusedError
 from worker.session import session
 from worker.terminal import AsJson, examples, show, show_json, table
 
-_COLUMNS = ("name", "loss", "gain", "se", "auc", "ece", "gini", "bias", "windows_lost", "verdict")
+_COLUMNS = (
+    "name", "loss", "gain", "se", "auc", "ece", "gini", "bias", "coverage80", "windows_lost",
+    "verdict",
+)  # fmt: skip
 _SHOWN = 12
 
 

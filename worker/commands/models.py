@@ -15,7 +15,6 @@ from worker.terminal import AsJson, console, examples, instant, pairs, show, sho
 
 if TYPE_CHECKING:
     from worker.bootstrap import Runtime
-    from worker.store.inspecting import Inspector
 
 Kind = Literal["segments", "recommendations", "forecasts"]
 #: Rule segments are written, not trained, but their versions are stored and go live as models do.
@@ -109,10 +108,12 @@ def show_version(
         artifact = active.models.read(kind, chosen)
         arrays = {name: list(array.shape) for name, array in artifact.arrays.items()}
     if as_json:
-        show_json({"kind": kind, "version": chosen, **artifact.meta, "arrays": arrays})
+        proof = {"checksum": artifact.checksum, "signed": artifact.signed}
+        show_json({**artifact.meta, "kind": kind, "version": chosen, **proof, "arrays": arrays})
         return
     parameters = dict(artifact.meta.get("model", {}))
     pedigree = {name: value for name, value in artifact.meta.items() if name != "model"}
+    pedigree |= {"checksum": artifact.checksum, "signed": artifact.signed}
     for name in ("as_of_s", "published_at_s"):
         if name in pedigree:
             pedigree[name.removesuffix("_s")] = instant(pedigree.pop(name))
@@ -140,10 +141,8 @@ def promote(
 
 
 def _versions(active: Runtime) -> Iterator[dict[str, Any]]:
-    from worker.store.inspecting import Inspector  # noqa: PLC0415  nothing unused is loaded
-    from worker.store.models import KINDS  # noqa: PLC0415  same
+    from worker.store.models import KINDS  # noqa: PLC0415  nothing unused is loaded
 
-    inspector = Inspector(active.client, active.keys)
     live = active.models.current().versions
     for kind in KINDS:
         for version, at_s in active.models.versions(kind):
@@ -152,15 +151,15 @@ def _versions(active: Runtime) -> Iterator[dict[str, Any]]:
                 "version": version,
                 "live": live.get(kind) == version,
                 "published": instant(at_s),
-                **_pedigree(inspector, kind, version),
+                **_pedigree(active, kind, version),
             }
 
 
-def _pedigree(inspector: Inspector, kind: str, version: int) -> dict[str, Any]:
+def _pedigree(active: Runtime, kind: str, version: int) -> dict[str, Any]:
     from worker.store.models import ArtifactError  # noqa: PLC0415  nothing unused is loaded
 
     try:
-        head = inspector.model_head(kind, version)
+        head = active.models.head(kind, version)
     except ArtifactError as error:
         return {"trigger": str(error)}
     fields = {name: head.get(name) for name in ("trigger", "customers", "buyers", "parent")}

@@ -11,6 +11,7 @@ from integrations.money import MINOR_DIGITS
 _EPOCH: Final = date(1970, 1, 1)
 _LAST_DAY: Final = 2_900_000
 NO_MODEL: Final = "no model yet: it is trained when enough customers have bought"
+CURRENCY_UNKNOWN: Final = "currency unknown"
 NO_ORDER: Final = "the customer has not bought yet"
 
 

@@ -11,17 +11,25 @@ from models.forecast.bundle import Outlook, predict_bundle
 from models.forecast.drivers import describe
 from models.forecast.forecast import Forecasts, reliability
 from models.history import Histories
-from worker.insights.figures import NO_MODEL, NO_ORDER, major, to_date
+from worker.insights.figures import CURRENCY_UNKNOWN, NO_MODEL, NO_ORDER, major, to_date
 from worker.live import Live
 
 _NO_MONEY: Final = "too few paid orders in the shop's reporting currency"
+_MONEY: Final = ("clv_12m", "expected_spend_90d")
 _MOST_WINDOW_DAYS: Final = 30  # a single date only where it means something
 
 
 def add_forecasts(
-    parts: Sequence[dict[str, Any]], live: Live, past: Histories, today: int, currency: str
+    parts: Sequence[dict[str, Any]],
+    live: Live,
+    past: Histories,
+    today: int,
+    currency: str,
+    unknown: Sequence[bool],
 ) -> None:
     """What the customer is likely to do; reads `historic_clv` of the part.
+
+    unknown  whose money is in part of an unknown currency: no money is forecast
 
     All figures of a batch come from one version and one day: level 2 costs microseconds, so it is
     never left for later.
@@ -47,12 +55,14 @@ def add_forecasts(
             part["expected_orders_90d_range"] = Range(
                 low=Decimal(int(quarter.orders_low[i])), high=Decimal(int(quarter.orders_high[i]))
             )
-        if forecasts.clv_known[i]:
+        if unknown[i]:
+            part["abstained"] |= dict.fromkeys(_MONEY, CURRENCY_UNKNOWN)
+        elif forecasts.clv_known[i]:
             part["currency"] = currency
             historic = part["historic_clv"] or Decimal(0)
             part.update(_money_forecast(forecasts, quarter, i, currency, historic))
         else:
-            part["abstained"]["clv_12m"] = part["abstained"]["expected_spend_90d"] = _NO_MONEY
+            part["abstained"] |= dict.fromkeys(_MONEY, _NO_MONEY)
 
 
 def _forecast(forecasts: Forecasts, i: int) -> dict[str, Any]:

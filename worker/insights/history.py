@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from models.history import Histories, purchase_stats
-from worker.insights.figures import major
+from worker.insights.figures import CURRENCY_UNKNOWN, major
+
+_MONEY: Final = ("historic_clv", "average_order_value")
 
 
 def add_history(
-    parts: Sequence[dict[str, Any]], past: Histories, today: int, currency: str
+    parts: Sequence[dict[str, Any]],
+    past: Histories,
+    today: int,
+    currency: str,
+    unknown: Sequence[bool],
 ) -> None:
-    """What the customer did: facts, no model."""
+    """What the customer did: facts, no model.
+
+    unknown  whose money is in part of an unknown currency: no sum is told
+    """
     stats = purchase_stats(past, today)
     for i, part in enumerate(parts):
         orders, paid = int(stats.orders[i]), int(stats.paid_orders[i])
         frequency = float(stats.frequency[i])
         part["historic_number_of_orders"] = orders
         part["historic_clv"] = None
-        if paid:
+        if unknown[i]:
+            part["abstained"] |= dict.fromkeys(_MONEY, CURRENCY_UNKNOWN)
+        elif paid:
             part["currency"] = currency
             part["historic_clv"] = major(int(stats.total_minor[i]), currency)
             part["average_order_value"] = major(float(stats.mean_paid_minor[i]), currency)

@@ -12,7 +12,6 @@ from models.recommend.neighbors import NeighborIndex
 from models.recommend.recommender import (
     Asked,
     Liked,
-    OwnItems,
     Recommendations,
     Recommender,
     Suggestion,

@@ -15,7 +15,7 @@ from worker.insights.lists import add_lists
 from worker.insights.segments import add_segments
 from worker.insights.subject import Options, Subject
 from worker.live import Live
-from worker.views import Calendar, histories
+from worker.views import Calendar, histories, unpriced
 
 
 def write(
@@ -33,8 +33,9 @@ def write(
     today = calendar.day(now_s)
     past = histories(views, calendar, options.currency)
     parts: list[dict[str, Any]] = [{"abstained": {}} for _ in subjects]
-    add_history(parts, past, today, options.currency)
-    add_forecasts(parts, live, past, today, options.currency)
+    unknown = unpriced(views, options.currency)
+    add_history(parts, past, today, options.currency, unknown)
+    add_forecasts(parts, live, past, today, options.currency, unknown)
     add_segments(parts, live, subjects, past, calendar, today)
     add_lists(parts, live, index, subjects, calendar, today, options)
     add_audiences(parts, live, subjects, calendar, now_s, options.currency)

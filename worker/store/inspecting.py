@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 from worker.store.keys import Keys
-from worker.store.models import ArtifactError
 from worker.store.scripts import Client
 
-#: Stored model: magic (6), SHA-256 (32), length of the JSON (4), JSON.
-_HEAD_AT: Final = 42
 _REASONS_A_SHARD: Final = 100
 _PAGE: Final = 500
 _INGEST: Final = ("applied", "duplicates", "quarantined", "overflowed", "echoes")
@@ -228,22 +224,6 @@ class Inspector:
             if there:
                 return max(0.0, now_ms / 1000 - (newest - back) * interval_s)
         return None
-
-    def model_head(self, kind: str, version: int) -> Mapping[str, Any]:
-        """Parameters and pedigree of a model version, without its arrays.
-
-        Raises ArtifactError when there is none.
-        """
-        key = self._keys.model(kind, version)
-        length = self._client.getrange(key, _HEAD_AT - 4, _HEAD_AT - 1)
-        if len(length) < 4:
-            raise ArtifactError(f"there is no version {version} of {kind}")
-        end = _HEAD_AT + int.from_bytes(length, "big") - 1
-        try:
-            head: Mapping[str, Any] = json.loads(self._client.getrange(key, _HEAD_AT, end))
-        except ValueError:
-            raise ArtifactError(f"{kind} {version} is damaged") from None
-        return head
 
     # ---- one customer -------------------------------------------------------------------------
     def standing(self, customer_id: str, destination: str) -> Standing:

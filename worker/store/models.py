@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from worker.registry.artifact import (
+    HEAD_AT,
+    HEAD_BYTES,
+    ArtifactError,
+    Seal,
+    head_length,
+    read_head,
+)
+from worker.registry.storage import OnServer, Storage
 from worker.store.keys import Keys
 from worker.store.scripts import Client, Scripts
 
-_MAGIC: Final = b"CRMR1\n"
+__all__ = [
+    "KINDS",
+    "MINORS_KEPT",
+    "Artifact",
+    "ArtifactError",
+    "BusyTrainingError",
+    "Change",
+    "Claim",
+    "Current",
+    "LostTrainingError",
+    "ModelStore",
+    "TooFewError",
+]
+
 #: So many minor versions of a model are kept: `customer why` explains older insights with them.
 MINORS_KEPT: Final = 60
 KINDS: Final = ("segments", "recommendations", "forecasts")
-
-
-class ArtifactError(ValueError):
-    """A stored model is damaged, or of a format that this release does not read."""
 
 
 class TooFewError(RuntimeError):
@@ -63,13 +79,17 @@ class Change(NamedTuple):
 class Artifact(NamedTuple):
     """One model version: arrays and JSON, no code.
 
-    meta   parameters and pedigree: as_of_s, trigger, rows, metrics, code version, parent
+    meta      parameters and pedigree: as_of_s, trigger, rows, metrics, code version, parent
+    checksum  SHA-256 of what is stored, in hexadecimal
+    signed    it carries a signature
     """
 
     kind: str
     version: int
     arrays: Mapping[str, np.ndarray]
     meta: Mapping[str, Any]
+    checksum: str = ""
+    signed: bool = False
 
 
 class Current(NamedTuple):
@@ -84,11 +104,23 @@ class Current(NamedTuple):
 
 
 class ModelStore:
-    """Model versions on the server. `retrain` and the command line are the only writers."""
+    """Model versions. `retrain` and the command line are the only writers.
 
-    def __init__(self, client: Client, keys: Keys) -> None:
+    storage  where their bytes are kept; which there are, and which live, the server knows
+    seal     how they are written and checked
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        keys: Keys,
+        storage: Storage | None = None,
+        seal: Seal | None = None,
+    ) -> None:
         self._client = client
         self._keys = keys
+        self._storage = storage or OnServer()
+        self._seal = seal or Seal()
         self._scripts = Scripts(client)
 
     def current(self) -> Current:
@@ -138,7 +170,9 @@ class ModelStore:
         """
         k = self._keys
         parent = self.current().versions.get(kind, 0) if claim is None else claim.parent
-        data = pack(arrays, {**meta, "kind": kind, "parent": parent, "published_at_s": at_s})
+        own = {"kind": kind, "version": version, "parent": parent, "published_at_s": at_s}
+        data = self._seal.pack(arrays, {**meta, **own})
+        value = self._storage.keep(f"{kind}-{version}", data)
         keys = [
             k.models(),
             k.model_versions(kind),
@@ -149,8 +183,10 @@ class ModelStore:
         why = str(meta.get("trigger", "published"))
         log = _log_entry(kind, version, parent, at_s, why)
         token, expected = ("", "") if claim is None else (claim.token, str(claim.parent))
-        args = [kind, version, data, at_s, log, token, expected]
+        args = [kind, version, value, at_s, log, token, expected]
         result = int(self._scripts.run("publish", keys, args))
+        if result != 1:
+            self._storage.forget(value)
         if result == -1:
             raise LostTrainingError(f"the training of {kind} was taken over by another")
         if result == -2:
@@ -171,27 +207,52 @@ class ModelStore:
         its own brings it back.
         """
         k, (major, minor) = self._keys, version
-        data = pack(arrays, {**meta, "kind": kind, "parent": major, "published_at_s": at_s})
-        keys = [
-            k.models(),
-            k.model_minor(kind, major, minor),
-            k.model_minor(kind, major, minor - MINORS_KEPT),
-        ]
-        return bool(self._scripts.run("follow", keys, [kind, major, minor, data]))
+        own = {"kind": kind, "version": major, "minor": minor, "parent": major}
+        data = self._seal.pack(arrays, {**meta, **own, "published_at_s": at_s})
+        oldest = k.model_minor(kind, major, minor - MINORS_KEPT)
+        old = self._client.get(oldest)
+        value = self._storage.keep(f"{kind}-{major}.{minor}", data)
+        keys = [k.models(), k.model_minor(kind, major, minor), oldest]
+        done = bool(self._scripts.run("follow", keys, [kind, major, minor, value]))
+        if not done:
+            self._storage.forget(value)
+        elif old is not None:
+            self._storage.forget(old)
+        return done
 
     def read(self, kind: str, version: int, minor: int = 0) -> Artifact:
         """One version.
 
-        Raises ArtifactError when it is missing or damaged.
+        Raises ArtifactError when it is missing, damaged, changed or not signed as it should be.
         """
+        opened = self._seal.unpack(self._storage.fetch(self._value(kind, version, minor)))
+        meta = opened.meta
+        if (meta.get("kind"), meta.get("version"), meta.get("minor", 0)) != (kind, version, minor):
+            raise ArtifactError(f"what is stored as {kind} {version} is another version")
+        return Artifact(kind, version, opened.arrays, meta, opened.checksum, opened.signed)
+
+    def head(self, kind: str, version: int) -> Mapping[str, Any]:
+        """Parameters and pedigree without the arrays, unchecked: for lists and figures.
+
+        Raises ArtifactError when there is no such version, or its head is damaged.
+        """
+        value = self._client.getrange(self._keys.model(kind, version), 0, HEAD_BYTES - 1)
+        if not value:
+            raise ArtifactError(f"there is no version {version} of {kind}")
+        data = self._storage.fetch(value, HEAD_BYTES)
+        needed = head_length(data) if len(data) >= HEAD_AT else 0
+        if needed > HEAD_BYTES:
+            data = self._storage.fetch(self._value(kind, version), needed)
+        return read_head(data)
+
+    def _value(self, kind: str, version: int, minor: int = 0) -> bytes:
         k = self._keys
         key = k.model_minor(kind, version, minor) if minor else k.model(kind, version)
-        data = self._client.get(key)
-        if data is None:
+        value: bytes | None = self._client.get(key)
+        if value is None:
             number = f"{version}.{minor}" if minor else version
             raise ArtifactError(f"there is no version {number} of {kind}")
-        arrays, meta = unpack(data)
-        return Artifact(kind, version, arrays, meta)
+        return value
 
     def promote(self, kind: str, version: int, at_s: int, *, why: str = "promoted") -> bool:
         """Make a stored version current, also an older one; False if it was already.
@@ -259,10 +320,13 @@ class ModelStore:
         if self.current().versions.get(kind) == version:
             raise ArtifactError(f"{kind} {version} is live")
         k = self._keys
+        value = self._client.get(k.model(kind, version))
         pipeline = self._client.pipeline(transaction=False)
         pipeline.zrem(k.model_versions(kind), version)
         pipeline.delete(k.model(kind, version))
         pipeline.execute()
+        if value is not None:
+            self._storage.forget(value)
 
     def versions(self, kind: str) -> list[tuple[int, int]]:
         """(version, Unix s of publication), newest first."""
@@ -274,28 +338,3 @@ class ModelStore:
 
 def _log_entry(kind: str, version: int, before: int, at_s: int, why: str) -> str:
     return json.dumps(Change(kind, version, before, at_s, why)._asdict(), ensure_ascii=False)
-
-
-def pack(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> bytes:
-    """A model as bytes: magic, SHA-256 of the rest, length of the JSON, JSON, npz."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    head = json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()
-    body = len(head).to_bytes(4, "big") + head + buffer.getvalue()
-    return _MAGIC + hashlib.sha256(body).digest() + body
-
-
-def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read a model.
-
-    Raises ArtifactError when a byte differs from what was stored, or the format is another one.
-    """
-    if not data.startswith(_MAGIC):
-        raise ArtifactError("the artifact has a format that this release does not read")
-    checksum, body = data[len(_MAGIC) : len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
-    if hashlib.sha256(body).digest() != checksum:
-        raise ArtifactError("the artifact's checksum is wrong: it was damaged or changed")
-    length = int.from_bytes(body[:4], "big")
-    meta = json.loads(body[4 : 4 + length])
-    with np.load(io.BytesIO(body[4 + length :]), allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}, meta

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.artifact import Arrays, Meta
 from models.recommend.content import NO_CONTENT, fit_content
+from models.recommend.filters import ServiceItems
 from models.recommend.fitting import fit_recommender
 from models.recommend.interactions import Interactions, ItemTable, decay
 from models.recommend.model import Recommender, to_state
@@ -26,7 +27,7 @@ MOST_FAVORITES: Final = 50
 def fit(data: TrainingData) -> tuple[Arrays, Meta]:
     """The state of a new version."""
     items = ItemTable()
-    found = triplets(data.views, items, data.calendar)
+    found = triplets(data.views, items, data.calendar, ServiceItems(data.rules.service_items))
     texts = [text_of(data.catalog.get(item)) for item in items.ids]
     fitted = fit_recommender(
         found,

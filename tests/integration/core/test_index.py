@@ -262,3 +262,28 @@ class FixedModels:
 def similar_of(shop, name):
     held = read_insight(shop.client.get(shop.keys.insight(shop.keys.shard(name), name)))
     return [one["customer_id"] for one in json.loads(held.json)["similar_customers"]]
+
+
+def test_services_are_in_no_row_whichever_way_it_is_read(shop, tmp_path):
+    shop.put([bought(NAMES[1], 7, ["POST", "fee-7", "i0"], T0 + WEEK_S)])
+    shop.drain()
+    recommender, snapshots = recommender_of(shop), Snapshots(tmp_path)
+    services = {"service_items": ("POST", "fee-*")}
+    index = index_of(shop, snapshots, **services)
+    index.use(recommender)
+    index.publish(1)
+    shop.put([bought(NAMES[2], 7, ["POST", "fee-8", "i0"], T0 + WEEK_S)])
+    shop.drain()
+    index.follow()
+    rows = rows_of(index.neighbors)
+    assert not {"POST", "fee-7", "fee-8"} & {item for row in rows.values() for item in row}
+    assert "i0" in rows[NAMES[2]]
+    # another setting means other rows: the snapshot is not taken
+    assert index_of(shop, snapshots, service_items=("POST",)).load(recommender) == 0
+    assert index_of(shop, snapshots, **services).load(recommender) == 1
+
+
+def test_very_many_customers_are_searched_in_two_stages(shop):
+    recommender = recommender_of(shop)
+    assert index_of(shop).use(recommender).two_stage is None
+    assert index_of(shop, two_stage_from=len(NAMES)).use(recommender).two_stage is not None

@@ -19,9 +19,8 @@ from models.segments.geometry import median_gap
 from models.segments.labels import Label, vocabulary
 from models.segments.lifecycle import BROWSING, LEAD, NEWCOMER, lifecycle_ids, lifecycle_label
 from models.segments.model import OUTLIERS, assign, rename
-from models.segments.promoting import decide
+from models.segments.promoting import MUCH_BETTER, decide
 from models.segments.rfm_rules import KEYS
-from models.segments.transitions import transitions
 
 RFM = FeatureSet("rfm", np.ones(3))
 
@@ -201,6 +200,14 @@ def test_the_gate_lets_a_better_model_pass_and_tells_what_stops_a_worse_one():
     assert "would move" in crowd.reasons[0]
 
 
+def test_live_segments_that_no_longer_fit_at_all_keep_nobody_where_they_are():
+    live, table = fitted("kmeans"), shop(seed=8) * np.array([9.0, 0.2, 0.1])
+    refit = fitted("kmeans", table, previous=live)
+    found = decide(refit, live, table, table, scheduled=True)
+    assert found.promote
+    assert found.inertia_ratio < MUCH_BETTER
+
+
 def test_an_operator_names_a_segment_but_not_as_another_one_is_called():
     model = fitted("kmeans")
     renamed = rename(model, 2, "  Regulars ")
@@ -235,12 +242,6 @@ def test_customers_without_orders_have_a_place():
     ]
     with pytest.raises(DomainError, match="after today"):
         lifecycle_ids(np.array([101]), np.array([-1]), 100)
-
-
-def test_moves_are_counted_from_row_to_column():
-    moves = transitions(np.array([1, 1, 1, 2]), np.array([1, 2, 2, 2]))
-    assert moves.shares.tolist() == [[1 / 3, 2 / 3], [0.0, 1.0]]
-    assert moves.moved == 2
 
 
 def test_the_choice_is_made_by_what_the_next_window_brings_among_the_stable():

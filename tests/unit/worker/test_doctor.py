@@ -1,16 +1,19 @@
 """Findings from what a server, a clock, models and an endpoint may be like."""
 
+import numpy as np
 import pytest
 from redis import exceptions as redis_errors
 
 from worker.doctor import _destination, _reading, _worker
 from worker.failures import failure_of
 from worker.findings import Level, guarded
+from worker.index_checks import kernel_finding, snapshot_finding
 from worker.server_checks import _eviction, _log, clock_finding, memory_finding, version_finding
 from worker.settings_sources import SettingsError
 from worker.store.destinations import State
 from worker.store.door import BusyError
 from worker.store.models import BusyTrainingError, TooFewError
+from worker.store.snapshots import Snapshots
 
 
 @pytest.mark.parametrize(
@@ -123,3 +126,30 @@ def test_a_failure_is_one_line_and_says_whether_to_try_again(error, code):
 
 def test_an_error_of_ours_is_not_explained_away():
     assert failure_of(KeyError("bug")) is None
+
+
+def test_a_snapshot_is_missed_where_customers_are_many_and_when_nobody_renews_it(tmp_path):
+    snapshots = Snapshots(tmp_path)
+
+    def level(now_s, *, needed):
+        return snapshot_finding(snapshots, now_s, needed=needed, interval_s=900).level
+
+    assert level(0, needed=False) is Level.OK
+    assert level(0, needed=True) is Level.FAIL
+    snapshots.publish({"x": np.zeros(1)}, {"built_at_s": 1_000})
+    assert level(1_900, needed=True) is Level.OK
+    assert level(10_000, needed=True) is Level.FAIL
+    assert level(10_000, needed=False) is Level.WARN
+
+
+def test_a_machine_that_cannot_compile_is_told(monkeypatch):
+    from models.recommend import kernels, neighbors
+
+    assert kernel_finding().level is Level.OK
+
+    def broken():
+        raise kernels.KernelError("no LLVM")
+
+    monkeypatch.setattr(neighbors, "prepare", broken)
+    assert kernel_finding().level is Level.FAIL
+    assert "no LLVM" in kernel_finding().found

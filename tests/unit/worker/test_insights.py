@@ -63,6 +63,7 @@ class TestWithoutModels:
         (told,) = written([buyer("ann", 0, 10, currency="USD")])
         assert told.historic_number_of_orders == 2
         assert told.historic_clv is None
+        assert told.abstained["historic_clv"] == "currency unknown"
 
     def test_a_currency_without_minor_units_has_none(self):
         yen = OPTIONS._replace(currency="JPY")
@@ -109,6 +110,27 @@ class TestWithModels:
         assert window.p10 <= window.p50 <= window.p90
         assert often.forecast_reliability == "prior"
         assert set(often.abstained) == {"recommendations"}
+
+    def test_money_of_an_unknown_currency_is_never_left_out_of_a_sum(self, shop):
+        _, live = shop
+        orders = [
+            order("eve", f"o{d}", f"e{d}", T0 + d * DAY_S, revenue="10", currency=currency)
+            for d, currency in ((0, "EUR"), (20, "EUR"), (50, "USD"))
+        ]
+        (told,) = written([seen("eve", *orders)], live)
+        assert told.historic_number_of_orders == 3
+        assert told.purchase_probability_90d > 0
+        assert (
+            told.historic_clv is told.average_order_value is told.total_clv is told.clv_12m is None
+        )
+        assert told.expected_spend_90d is told.expected_spend_90d_range is told.currency is None
+        money = {"historic_clv", "average_order_value", "clv_12m", "expected_spend_90d"}
+        assert {told.abstained[name] for name in money} == {"currency unknown"}
+        (free,) = written(
+            [seen("eve", *orders[:2], order("eve", "o", "e", T0, revenue="0", currency="USD"))],
+            live,
+        )
+        assert free.historic_clv == 20
 
     def test_who_never_bought_gets_no_number(self, shop):
         views, live = shop

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from worker.store import models
+from worker.registry.artifact import Seal
 from worker.store.delivering import (
     Claim,
     Delivered,
@@ -23,6 +23,8 @@ from worker.store.models import ArtifactError
 from worker.store.refreshing import Held, read_insight
 
 ENVELOPE = Envelope(2**40, -1, 20, "event é", b"hot\x00part")
+
+SEAL = Seal(b"a key of sixteen bytes")
 
 
 class TestEnvelope:
@@ -51,27 +53,27 @@ class TestModels:
     META = {"kind": "segments", "names": ["é", "b"], "n": 3}  # noqa: RUF012
 
     def test_arrays_and_words_come_back(self):
-        arrays, meta = models.unpack(models.pack(self.ARRAYS, self.META))
+        arrays, meta = SEAL.unpack(SEAL.pack(self.ARRAYS, self.META))[:2]
         assert meta == self.META
         for name, array in self.ARRAYS.items():
             np.testing.assert_array_equal(arrays[name], array)
             assert arrays[name].dtype == array.dtype
 
     def test_any_flipped_bit_is_noticed(self):
-        data = models.pack(self.ARRAYS, self.META)
+        data = SEAL.pack(self.ARRAYS, self.META)
         for at in range(0, len(data), 7):
             with pytest.raises(ArtifactError):
-                models.unpack(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+                SEAL.unpack(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
 
     def test_any_truncation_is_noticed(self):
-        data = models.pack(self.ARRAYS, self.META)
+        data = SEAL.pack(self.ARRAYS, self.META)
         for length in (0, 3, 6, 20, 40, len(data) // 2, len(data) - 1):
             with pytest.raises(ArtifactError):
-                models.unpack(data[:length])
+                SEAL.unpack(data[:length])
 
     def test_no_object_is_loaded(self):
         with pytest.raises((ArtifactError, ValueError)):
-            models.unpack(models.pack({"x": np.array([object()])}, {}))
+            SEAL.unpack(SEAL.pack({"x": np.array([object()])}, {}))
 
 
 class TestInsightHeader:

@@ -10,7 +10,7 @@ from worker.store.models import KINDS, ModelStore
 from worker.store.population import Population
 from worker.store.signals import Locks
 from worker.store.training import TrainingDesk
-from worker.tick import FOLLOW_EVERY_S, FOLLOWED, STALE_MS, Plan, Tick
+from worker.tick import FOLLOW_EVERY_S, FOLLOWED, SEARCH, STALE_MS, Plan, Tick
 
 PLAN = Plan({"ingest": 2, "refresh": 1, "deliver": 0}, min_customers=2, retrain_interval_s=1000)
 PUMPS = [("ingest.pump", 0), ("ingest.pump", 1), ("refresh.pump", 0)]
@@ -27,7 +27,7 @@ class Beat:
         self.desk = TrainingDesk(client, self.shop.keys)
         self.orders = []
 
-    def run(self):
+    def run(self, **plan):
         """One tick; the orders of this one."""
         keys, client = self.shop.keys, self.shop.client
         tick = Tick(
@@ -37,7 +37,7 @@ class Beat:
             self.desk,
             Population(client, keys),
             self.clock,
-            PLAN,
+            PLAN._replace(**plan),
             lambda *order: self.orders.append(order),
         )
         before = len(self.orders)
@@ -97,6 +97,25 @@ def test_a_training_that_waits_or_was_left_behind_is_ordered_again(beat):
         assert beat.run() == [("models.train",)]
         beat.desk.take("segments", "trainer", 60_000, beat.clock.now_ms())
         beat.shop.client.delete(beat.shop.keys.training_lease("segments"))
+
+
+def test_after_level_1_the_candidates_are_tried_once_there_are_customers_enough(beat):
+    for kind in KINDS:
+        beat.models.publish(kind, {}, {}, beat.clock.now_s())
+    search = ("models.retrain", ["forecasts"], SEARCH)
+    beat.shop.put([viewed("ann", "tea", "e1", T0)])
+    beat.shop.drain()
+    seen = [beat.run(search_customers=2)]
+    beat.shop.put([viewed("bob", "tea", "e2", T0)])
+    beat.shop.drain()
+    for second in (False, False, True):
+        if second:
+            beat.models.publish("forecasts", {}, {}, beat.clock.now_s())
+            beat.shop.client.delete(beat.shop.keys.lock("ordered:search"))
+        beat.shop.client.delete(beat.shop.keys.lock("tick:train"))
+        beat.clock.advance(2)
+        seen.append(beat.run(search_customers=2))
+    assert [orders.count(search) for orders in seen] == [0, 1, 0, 0]
 
 
 def test_old_models_are_trained_anew_unless_a_training_runs(beat):

@@ -1,0 +1,116 @@
+"""Whether a challenger takes over from the champion: paired losses on the same closed windows.
+
+Whoever compares builds the features of each window as of its first day, for both alike; a model
+brings nothing but its parameters.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checks import of_rank, require, same_shape
+from models.forecast.metrics import clustered_error
+
+Rows: TypeAlias = NDArray[np.float64]
+
+LEAST_CUSTOMERS = 20  # in all windows: fewer decide nothing
+MARGIN = 0.01  # of the champion's loss: what a model of newer data may be worse by, at most
+
+
+class Contest(NamedTuple):
+    """Both models on one closed window; the rows are the same customers.
+
+    first_day   of the window, days since 1970-01-01: what was known before it is what both saw
+    customer    (n,) who, the same number in every window
+    champion    (n,) loss of each row, >= 0: log loss, deviance, 1 - NDCG
+    challenger  (n,)
+    """
+
+    first_day: int
+    customer: NDArray[np.int64]
+    champion: Rows
+    challenger: Rows
+
+
+class Verdict(NamedTuple):
+    """What came of it.
+
+    promote  the challenger goes live
+    reasons  every rule that was broken, as a sentence; empty = none
+    loss     the champion's mean loss over the windows
+    gain     of the challenger over it, > 0 is better
+    error    standard error of the gain, a customer's rows taken together
+    """
+
+    promote: bool
+    reasons: tuple[str, ...]
+    loss: float
+    gain: float
+    error: float
+
+
+def judge(
+    contests: Sequence[Contest],
+    *,
+    data_end_day: int,
+    must_win: bool,
+    margin: float = MARGIN,
+) -> Verdict:
+    """Hold a challenger against the champion.
+
+    It wins with a mean gain of more than one standard error. Where a new version is due anyway it
+    need only be proven not to be worse: gain less one standard error stays above -`margin` of the
+    champion's loss. No single window may be lost by more than one standard error and the margin.
+    A challenger that has seen a day of a window is not heard at all.
+
+    data_end_day  first day that the challenger does not know
+    must_win      not to be worse is not enough
+    Raises        ShapeError, DomainError (a loss is not finite)
+
+    >>> rows = np.linspace(0.3, 0.9, 40)
+    >>> better = Contest(100, np.arange(40), rows, rows - 0.1)
+    >>> judge([better], data_end_day=100, must_win=True).promote
+    True
+    >>> judge([better], data_end_day=101, must_win=True).reasons
+    ('its data end after the first day of 1 of 1 windows',)
+    """
+    for one in contests:
+        of_rank(1, champion=one.champion)
+        same_shape(customer=one.customer, champion=one.champion, challenger=one.challenger)
+        require(np.isfinite(one.champion), "the champion's losses are finite")
+        require(np.isfinite(one.challenger), "the challenger's losses are finite")
+    seen = sum(data_end_day > one.first_day for one in contests)
+    if seen:
+        return _refused(f"its data end after the first day of {seen} of {len(contests)} windows")
+    rows = sum(len(one.customer) for one in contests)
+    if rows < LEAST_CUSTOMERS:
+        return _refused(f"{rows} customers in closed windows; {LEAST_CUSTOMERS} are needed")
+    gains = np.concatenate([one.champion - one.challenger for one in contests])
+    who = np.concatenate([one.customer for one in contests])
+    loss = float(np.concatenate([one.champion for one in contests]).mean())
+    gain, error = float(gains.mean()), clustered_error(gains, who)
+    reasons = []
+    if must_win and gain <= error:
+        reasons.append(f"gains {gain:.4f}, not more than one standard error of {error:.4f}")
+    elif not must_win and gain <= error and gain - error <= -margin * loss:
+        reasons.append(
+            f"gains {gain:.4f} with a standard error of {error:.4f}:"
+            f" that it is not {margin:.0%} worse is not proven"
+        )
+    lost = [one.first_day for one in contests if _lost(one, margin * loss)]
+    if lost:
+        reasons.append(f"loses {len(lost)} of {len(contests)} windows")
+    return Verdict(not reasons, tuple(reasons), loss, gain, error)
+
+
+def _lost(one: Contest, slack: float) -> bool:
+    if not len(one.customer):
+        return False
+    gains = one.champion - one.challenger
+    return bool(gains.mean() < -max(clustered_error(gains, one.customer), slack))
+
+
+def _refused(reason: str) -> Verdict:
+    return Verdict(promote=False, reasons=(reason,), loss=0.0, gain=0.0, error=0.0)
