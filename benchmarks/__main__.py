@@ -8,6 +8,7 @@ replay_check  20 worker kills and 3 server kills under 50,000 events, compared w
 segments      a year replayed: segments that follow, stay and mean something (a minute)
 forecasts     our choice of forecast on Complete Journey beside its peers (minutes)
 refresh       CPU of refreshing forecasts, level 1 and 2
+retraining    alarms and policies of training anew, replayed (minutes)
 recommendations  quality on Complete Journey beside the methods of the field (an hour)
 """
 
@@ -26,6 +27,7 @@ from benchmarks import (
     pipeline,
     refresh,
     replay_check,
+    retraining,
     segments,
 )
 from benchmarks.recommendations import __main__ as recommendations
@@ -39,6 +41,7 @@ ALL: dict[str, Callable[[Sequence[str]], int]] = {
     "segments": segments.main,
     "forecasts": forecasts.main,
     "refresh": refresh.main,
+    "retraining": retraining.main,
     "recommendations": recommendations.main,
 }
 

@@ -66,9 +66,9 @@ class PurchaseStats(NamedTuple):
     recency          (n,) float64  days from the first to the last purchase day
     age              (n,) float64  days from the first purchase day to the as-of day, >= recency
     orders           (n,) int64    counted orders; 0 = no purchase yet, then all else is 0 too
-    paid_orders      (n,) int64    orders with a known positive amount
+    paid_orders      (n,) int64    orders with a known positive amount; 0 where all was given back
     mean_paid_minor  (n,) float64  minor units per paid order, 0 without one
-    total_minor      (n,) int64    minor units
+    total_minor      (n,) int64    minor units, net of what was given back by then, >= 0
     """
 
     frequency: Floats
@@ -280,6 +280,9 @@ def purchase_stats(histories: Histories, as_of_day: int) -> PurchaseStats:
     first = np.where(any_order, days[low], as_of_day)
     last = np.where(any_order, days[np.maximum(high - 1, 0)], as_of_day)
     paid, total = _sums(known.paid, known.starts), _sums(known.amount_minor, known.starts)
+    if known.refunds is not None:
+        total = np.maximum(total - _sums(known.refunds.amount_minor, known.refunds.starts), 0)
+        paid = np.where(total > 0, paid, 0)
     mean = np.divide(total, paid, out=np.zeros(len(low)), where=paid > 0)
     return PurchaseStats(
         frequency=frequency,

@@ -195,6 +195,7 @@ class Retrain:
             "customers": len(data.views),
             "buyers": data.buyers,
             "purchase_days": len(data.past.day),
+            "catalog_items": len(data.catalog),
             "code_version": installed("crm-reflex"),
             "python": platform.python_version(),
         }

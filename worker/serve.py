@@ -174,7 +174,7 @@ def _count_received() -> Any:
 
 
 #: Orders without a time limit.
-_UNTIMED = frozenset({"models.train", "models.snapshot", "segments.follow"})
+_UNTIMED = frozenset({"models.train", "models.snapshot", "models.watch", "segments.follow"})
 
 
 def _runs(limit_s: float) -> bool:

@@ -190,6 +190,12 @@ class Settings(BaseSettings):
         60.0, ge=1, description="Seconds after which a training whose trainer ended begins anew."
     )
     retrain_interval_s: int = Field(28 * DAY_S, ge=60, description="Seconds between two trainings.")
+    retrain_cooldown_s: int = Field(
+        3_600, ge=0, description="Least seconds between trainings of a model that nobody asked for."
+    )
+    retrain_daily_cap: int = Field(
+        6, ge=0, description="New versions of a model within a day that stop such trainings."
+    )
     model_storage: str = Field(
         "redis",
         min_length=1,

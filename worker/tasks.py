@@ -94,6 +94,15 @@ def train() -> None:
         runtime().bells.ring("refresh")
 
 
+@app.task(name="models.watch", acks_late=False, time_limit=None)
+def watch() -> None:
+    """Measure whether the live models still fit; ask for the trainings that are called for."""
+    from worker.triggers import watch_of  # noqa: PLC0415  numpy: only where it is used
+
+    if watch_of(runtime()).run():
+        send("models.train")
+
+
 @app.task(name="models.snapshot", acks_late=False, time_limit=None)
 def snapshot() -> None:
     """Build a snapshot of the index if one is due."""

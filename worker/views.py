@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from models.history import Histories, from_orders
+from models.history import Histories, from_orders, with_refunds
 from models.recommend.filters import ServiceItems
 from models.recommend.interactions import ItemTable
 from worker.profile import codec, derive
@@ -118,18 +118,26 @@ def view(customer_id: str, hot: bytes, cold: bytes, before_s: int | None = None)
 def histories(views: Sequence[View], calendar: Calendar, currency: str) -> Histories:
     """Purchase days of many customers; money counts in the reporting currency only.
 
-    An order in another currency is a purchase day without money: there is no rate to convert it at.
+    Money given back counts on the day it was given back. An order in another currency is a
+    purchase day without money: there is no rate to convert it at.
     """
     customer, day, amount, items = [], [], [], []
+    back: list[tuple[int, int, int]] = []
     for row, one in enumerate(views):
         for order in one.orders:
             customer.append(row)
             day.append(calendar.day(order.at_s))
-            same = order.currency == currency and order.amount_minor is not None
-            amount.append(order.amount_minor if same else 0)
+            money = order.amount_minor if order.currency == currency else None
+            if money is not None and order.refunded:
+                money += sum(given for _, given in order.refunded)
+                back += [(row, calendar.day(at_s), given) for at_s, given in order.refunded]
+            amount.append(money or 0)
             items.append(len(order.lines))
     columns = (np.array(column, dtype=np.int64) for column in (customer, day, amount, items))
-    return from_orders(len(views), *columns)
+    bought = from_orders(len(views), *columns)
+    if not back:
+        return bought
+    return with_refunds(bought, *np.array(back, dtype=np.int64).T)
 
 
 def unpriced(views: Sequence[View], currency: str) -> list[bool]:

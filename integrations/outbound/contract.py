@@ -55,7 +55,7 @@ class Row(NamedTuple):
     insight_version  grows with every change of the customer's insight
     delivery_id      the same on every attempt with the same content
     body             JSON of the whole insight, or of the event; goes out unchanged
-    event            name of the event in a stream ("customer.segment.changed"), "" of a state
+    event            name of the event in a stream ("Audience Entered"), "" of a state
     occurred_s       Unix seconds of the event; 0 of a state
     vendor_id        the vendor's id of the record: None not known, "" known to be absent
     """

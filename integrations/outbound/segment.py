@@ -16,7 +16,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import SecretStr
 from pydantic_core import from_json
@@ -35,9 +35,6 @@ from integrations.outbound.contract import (
 )
 from integrations.outbound.options import AdapterOptions, BaseUrl
 from integrations.outbound.status import outcome_of_status
-
-_EVENTS: Final = {"customer.segment.changed": "Segment Entered"}
-"""Names that tools of this kind know; others go as they are."""
 
 
 class Options(AdapterOptions):
@@ -106,7 +103,7 @@ def _message(row: Row) -> dict[str, Any]:
     return {
         "type": "track",
         **common,
-        "event": _EVENTS.get(row.event, row.event),
+        "event": row.event,
         "timestamp": datetime.fromtimestamp(row.occurred_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "properties": from_json(row.body),
     }

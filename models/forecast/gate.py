@@ -86,8 +86,8 @@ def choose(
     customer); no window is lost by more than one; calibration error and bias are within bounds,
     or no worse than level 1's. Where the horizon is longer than 30 days and the windows do not
     cover a year, level 1 keeps half the say: one season tells nothing of the next. The level is
-    then level 1's where its season proved itself (`level_known`), and halfway to it otherwise: two
-    guesses of the level from two pasts are the insurance.
+    then level 1's where its season proved itself (`level_known`), and at least halfway to it
+    otherwise.
 
     Source  docs/models/forecaster.md
 
@@ -106,7 +106,7 @@ def choose(
     for recipe in recipes_of(target, names):
         row, gain = _judge(scored, target, recipe, base, limits)
         if follow and row["verdict"] == "passed" and not _follows(recipe, anchor):
-            row["verdict"] = f"windows do not cover a year: needs 0.5 {FLOOR}, anchor {anchor:g}"
+            row["verdict"] = f"windows do not cover a year: needs 0.5 {FLOOR}, anchor >= {anchor:g}"
         if row["verdict"] == "passed" and gain > best_gain:
             best, best_gain = recipe, gain
             reason = f"gains {gain:.4f} (SE {row['se']:.4f}) in {LOSS_NAMES[target]}"
@@ -118,7 +118,7 @@ def choose(
 
 def _follows(recipe: Recipe, anchor: float) -> bool:
     """Tell whether level 1 has half the say and its share of the level."""
-    return recipe.floor >= 0.5 and recipe.anchor == anchor
+    return recipe.floor >= 0.5 and recipe.anchor >= anchor
 
 
 def _limits(scored: Sequence[Scored], target: Target) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from models.checks import ShapeError, require
-from models.recommend import kernels
+from models.recommend import row_kernels
 from models.recommend.index_ids import SortedIds
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -100,7 +100,7 @@ def build(ids: Sequence[str], rows: csr_array, idf: Floats, spare: int) -> Base:
         norm[:n] = np.ldexp(norm[:n], exponent)
     post_start = np.zeros(m + 1, dtype=np.int64)
     post_slot, post_value = np.zeros_like(item), np.zeros(len(item), dtype=np.float32)
-    kernels.count_sort(start, item, value.astype(np.float32), post_start, post_slot, post_value)
+    row_kernels.count_sort(start, item, value.astype(np.float32), post_start, post_slot, post_value)
     return Base(
         SortedIds.of(ids), start, item, weight, post_start, post_slot, post_value,
         norm, inv, total, exponents, np.full(n, np.inf, dtype=np.float32),

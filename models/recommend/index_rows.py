@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from models.recommend import index_base, kernels
+from models.recommend import index_base, row_kernels
 from models.recommend.index_base import Base
 from models.recommend.overlay import Overlay
 
@@ -308,9 +308,9 @@ class IndexRows:
         """Return the raw rows of slots, (number of slots, items with room); -1 is an empty row."""
         starts = np.zeros(len(slots) + 1, dtype=np.int64)
         base, overlay = self.base_rows, self.overlay.rows
-        kernels.row_ends(slots, base, overlay, starts)
+        row_kernels.row_ends(slots, base, overlay, starts)
         columns, weights = np.zeros(starts[-1], dtype=np.int32), np.zeros(starts[-1])
-        kernels.copy_rows(slots, base, overlay, starts, columns, weights)
+        row_kernels.copy_rows(slots, base, overlay, starts, columns, weights)
         ends = starts.astype(np.int32) if starts[-1] < np.iinfo(np.int32).max else starts
         return csr_array((weights, columns, ends), shape=(len(slots), len(self.idf)))
 
@@ -327,5 +327,5 @@ def difference(
     """
     most = len(old[0]) + len(new[0])
     items, before, after = np.zeros(most, dtype=np.int32), np.zeros(most), np.zeros(most)
-    found = kernels.difference(*old, *new, items, before, after)
+    found = row_kernels.difference(*old, *new, items, before, after)
     return items[:found], before[:found], after[:found]

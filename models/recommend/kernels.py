@@ -1,4 +1,4 @@
-"""Compiled loops of the neighbor index. Arrays only; sizes are the caller's business.
+"""Compiled loops of the search for neighbors. Arrays only; sizes are the caller's business.
 
 Postings and rows come twice: of the base (read-only, mapped from a snapshot) and of the overlay
 (rows that changed since). A slot below the base's size is a base row, others are overlay rows.
@@ -7,12 +7,9 @@ Postings and rows come twice: of the base (read-only, mapped from a snapshot) an
 The first use compiles into a cache beside this file (or in the user's cache folder), which later
 processes load; `neighbors.prepare` does it ahead and says so where this machine cannot.
 
->>> items, values = np.array([3, 5], np.int32), np.array([1.0, 4.0])
->>> where, old, new = np.zeros(4, np.int32), np.zeros(4), np.zeros(4)
->>> difference(items, values, items[:1], 2 * values[:1], where, old, new)
-2
->>> where[:2].tolist(), old[:2].tolist(), new[:2].tolist()
-([3, 5], [1.0, 4.0], [2.0, 0.0])
+>>> heap = np.array([1.0, 2.0, 5.0])
+>>> _sift(heap, 3, 4.0), heap.tolist()
+(3, [2.0, 4.0, 5.0])
 """
 
 from typing import Any
@@ -27,7 +24,7 @@ class KernelError(RuntimeError):
     """This machine cannot compile or load the kernels."""
 
 
-def _compiled(function: Any) -> Any:
+def compiled(function: Any) -> Any:
     """Compile at the first call; without a folder to keep the result in, for this process only."""
     try:
         return numba.njit(cache=True, error_model="numpy")(function)
@@ -35,25 +32,7 @@ def _compiled(function: Any) -> Any:
         return numba.njit(error_model="numpy")(function)
 
 
-@_compiled
-def count_sort(row_start, row_item, value, post_start, post_slot, post_value):
-    """Turn rows into postings: slots rising within an item. `post_start` (m + 1) is written."""
-    items = len(post_start) - 1
-    post_start[:] = 0
-    for at in range(len(row_item)):
-        post_start[row_item[at] + 1] += 1
-    for item in range(items):
-        post_start[item + 1] += post_start[item]
-    place = post_start[:-1].copy()
-    for slot in range(len(row_start) - 1):
-        for at in range(row_start[slot], row_start[slot + 1]):
-            to = place[row_item[at]]
-            post_slot[to] = slot
-            post_value[to] = value[at]
-            place[row_item[at]] = to + 1
-
-
-@_compiled
+@compiled
 def accumulate(items, values, base, overlay, acc, touched):
     """Add values * postings to `acc`; the slots that are not 0 any more, and how many there are.
 
@@ -86,7 +65,7 @@ def accumulate(items, values, base, overlay, acc, touched):
     return found
 
 
-@_compiled
+@compiled
 def _sift(heap, size, value):
     """Put a value in place of the least of a full min-heap, or behind those of another."""
     if size < len(heap):
@@ -108,7 +87,7 @@ def _sift(heap, size, value):
     return size
 
 
-@_compiled
+@compiled
 def select_cosine(acc, touched, found, own, inv, heap, slack, keys):
     """Keep the touched slots that may be among the len(heap) best; `acc` is zeroed.
 
@@ -135,7 +114,7 @@ def select_cosine(acc, touched, found, own, inv, heap, slack, keys):
     return kept
 
 
-@_compiled
+@compiled
 def select_centered(acc, touched, found, own, inv, total, own_total, own_inv, items, heap, slack):
     """The same for Pearson over `items` columns, zeros included; of who shares an item."""
     size = 0
@@ -166,7 +145,7 @@ def select_centered(acc, touched, found, own, inv, total, own_total, own_inv, it
     return kept
 
 
-@_compiled
+@compiled
 def select_near(acc, touched, own, inv, exponent, own_norm2, own_exponent, heap, slack):
     """The same for the Euclidean distance; who shares no item is a candidate too."""
     size, kept = 0, 0
@@ -189,7 +168,7 @@ def select_near(acc, touched, own, inv, exponent, own_norm2, own_exponent, heap,
     return kept
 
 
-@_compiled
+@compiled
 def cosines(slots, items, values, mark, idf, norm, base, overlay, out):
     """Score candidates exactly, from their rows in float64 and their norms.
 
@@ -215,7 +194,7 @@ def cosines(slots, items, values, mark, idf, norm, base, overlay, out):
         mark[items[q]] = 0.0
 
 
-@_compiled
+@compiled
 def rescore(slots, kind, items, values, count, mark, seen, idf, base, overlay, out):
     """The same for Pearson and the Euclidean distance.
 
@@ -256,7 +235,7 @@ def rescore(slots, kind, items, values, count, mark, seen, idf, base, overlay, o
         mark[items[q]] = 0.0
 
 
-@_compiled
+@compiled
 def _score(kind, dot, own2, own1, norm2, sums, apart, count):
     if kind == EUCLIDEAN:
         return 1 / (1 + np.sqrt(apart))
@@ -268,7 +247,7 @@ def _score(kind, dot, own2, own1, norm2, sums, apart, count):
     return dot / np.sqrt(own2) / np.sqrt(norm2)
 
 
-@_compiled
+@compiled
 def moved(change, acc, touched, found, own, norms, inv, threshold, base, overlay, acc2, out):
     """Find the slots whose list the owner of a changed row enters or leaves.
 
@@ -317,13 +296,13 @@ def moved(change, acc, touched, found, own, norms, inv, threshold, base, overlay
     return kept
 
 
-@_compiled
+@compiled
 def _at(threshold, slot):
     base, late = threshold
     return base[slot] if slot < len(base) else late[slot - len(base)]
 
 
-@_compiled
+@compiled
 def _crosses(dot, lost, norms, inv, threshold):
     """Whether a score moves between above, at and below a threshold; who is at it ties by id."""
     now, before = dot * norms[0] * inv, (dot + lost) * norms[1] * inv
@@ -331,193 +310,3 @@ def _crosses(dot, lost, norms, inv, threshold):
         return False
     low, high = threshold * np.float32(0.999998), threshold * np.float32(1.000002)
     return (now >= low) != (before >= low) or (now > high) != (before > high)
-
-
-@_compiled
-def room_needed(items, length, room, end):
-    """The end of the posting pool if every list of these items that is full has to move."""
-    for q in range(len(items)):
-        if length[items[q]] == room[items[q]]:
-            end += max(4, 2 * room[items[q]])
-    return end
-
-
-@_compiled
-def put_postings(slot, items, values, kept, postings, room, end):
-    """Set the slot's value in the overlay's lists of some items, or take it out of them.
-
-    kept      per item: whether the slot stays in its list
-    postings  start (m), length (m), slot, value: the pool has room (`room_needed`)
-    Returns   the new end of the pool
-    """
-    start, length, p_slot, p_value = postings
-    for q in range(len(items)):
-        item = items[q]
-        first, last = start[item], start[item] + length[item]
-        at = first
-        while at < last and p_slot[at] != slot:
-            at += 1
-        if not kept[q]:
-            if at < last:
-                p_slot[at], p_value[at] = p_slot[last - 1], p_value[last - 1]
-                length[item] -= 1
-            continue
-        if at == last:
-            if length[item] == room[item]:
-                room[item] = max(4, 2 * room[item])
-                for old in range(first, last):
-                    p_slot[end + old - first] = p_slot[old]
-                    p_value[end + old - first] = p_value[old]
-                start[item], at = end, end + last - first
-                end += room[item]
-            length[item] += 1
-        p_slot[at], p_value[at] = slot, values[q]
-    return end
-
-
-@_compiled
-def spread(slots, scores, norm, idf, base, overlay, total, holders, touched):
-    """Add each slot's row, idf-weighted, over its norm and times its score, to `total`.
-
-    norm           (slots,) of idf-weighted rows; empty: idf is left out, of norms too
-    total          float64 zeros, one an item; `holders` int32 zeros: how many of the slots hold it
-    Returns        how many items were touched; they are at the front of `touched`
-    """
-    b_start, b_item, b_weight = base
-    o_start, o_length, o_item, o_weight = overlay
-    rows = len(b_start) - 1
-    found = 0
-    for c in range(len(slots)):
-        slot = slots[c]
-        if slot < rows:
-            first, last = b_start[slot], b_start[slot + 1]
-        else:
-            first = o_start[slot - rows]
-            last = first + o_length[slot - rows]
-        length = norm[slot] if len(norm) > 0 else 0.0
-        if len(norm) == 0:
-            for at in range(first, last):
-                length += (b_weight[at] if slot < rows else o_weight[at]) ** 2
-            length = np.sqrt(length)
-        factor = scores[c] / length if length > 0 else 0.0
-        for at in range(first, last):
-            item = b_item[at] if slot < rows else o_item[at]
-            if holders[item] == 0:
-                touched[found] = item
-                found += 1
-            holders[item] += 1
-            weight = factor * (b_weight[at] if slot < rows else o_weight[at])
-            total[item] += weight * idf[item] if len(norm) > 0 else weight
-    return found
-
-
-@_compiled
-def holders_of(item, inv, base, overlay, out):
-    """Write some living holders of an item, evenly spread, to `out`.
-
-    Returns  how many were written, and how many there are: exact while all fit, else an estimate
-    """
-    b_start, b_slot, _ = base
-    o_start, o_length, o_slot, _ = overlay
-    first, last = 0, 0
-    if item + 1 < len(b_start):
-        first, last = b_start[item], b_start[item + 1]
-    many = last - first + o_length[item]
-    step = max(1, (many + len(out) - 1) // len(out))
-    found, looked = 0, 0
-    for at in range(0, many, step):
-        if first + at < last:
-            slot = b_slot[first + at]
-        else:
-            slot = o_slot[o_start[item] + first + at - last]
-        looked += 1
-        if inv[slot] > 0:
-            out[found] = slot
-            found += 1
-    return found, (many * found + looked - 1) // max(looked, 1)
-
-
-@_compiled
-def spread_best(slots, scores, norm, idf, own, base, overlay, total, holders, touched, items, best):
-    """`spread`, then write the best items, best first, equal scores by item; how many there are.
-
-    own  items that are left out. `total` and `holders` are zeros again
-    """
-    found = spread(slots, scores, norm, idf, base, overlay, total, holders, touched)
-    for q in range(len(own)):
-        total[own[q]] = 0.0
-    size = 0
-    for t in range(found):
-        item = touched[t]
-        score = total[item]
-        total[item], holders[item] = 0.0, 0
-        if score <= 0:
-            continue
-        at = size
-        if size == len(items):
-            if size == 0 or best[-1] > score or (best[-1] == score and items[-1] < item):
-                continue
-            at = size - 1
-        else:
-            size += 1
-        while at > 0 and (best[at - 1] < score or (best[at - 1] == score and items[at - 1] > item)):
-            best[at], items[at] = best[at - 1], items[at - 1]
-            at -= 1
-        best[at], items[at] = score, item
-    return size
-
-
-@_compiled
-def difference(old_items, old_values, new_items, new_values, out_items, out_old, out_new):
-    """Write where two rows (items rising) differ, 0 for an item that one lacks; how many items."""
-    a, b, found = 0, 0, 0
-    while a < len(old_items) or b < len(new_items):
-        if b == len(new_items) or (a < len(old_items) and old_items[a] < new_items[b]):
-            out_items[found], out_old[found], out_new[found] = old_items[a], old_values[a], 0.0
-            a += 1
-        elif a == len(old_items) or new_items[b] < old_items[a]:
-            out_items[found], out_old[found], out_new[found] = new_items[b], 0.0, new_values[b]
-            b += 1
-        else:
-            out_items[found] = old_items[a]
-            out_old[found], out_new[found] = old_values[a], new_values[b]
-            a, b = a + 1, b + 1
-            if old_values[a - 1] == new_values[b - 1]:
-                continue
-        found += 1
-    return found
-
-
-@_compiled
-def row_ends(slots, base, overlay, ends):
-    """Write where each slot's row ends if they are put behind one another; ends[0] is 0."""
-    b_start = base[0]
-    o_length = overlay[1]
-    rows = len(b_start) - 1
-    for c in range(len(slots)):
-        slot, length = slots[c], 0
-        if slot >= rows:
-            length = o_length[slot - rows]
-        elif slot >= 0:
-            length = b_start[slot + 1] - b_start[slot]
-        ends[c + 1] = ends[c] + length
-
-
-@_compiled
-def copy_rows(slots, base, overlay, ends, items, weights):
-    """Copy the rows of slots behind one another."""
-    b_start, b_item, b_weight = base
-    o_start, _, o_item, o_weight = overlay
-    rows = len(b_start) - 1
-    for c in range(len(slots)):
-        slot = slots[c]
-        if slot < 0:
-            continue
-        first = o_start[slot - rows] if slot >= rows else b_start[slot]
-        for at in range(ends[c + 1] - ends[c]):
-            if slot >= rows:
-                items[ends[c] + at] = o_item[first + at]
-                weights[ends[c] + at] = o_weight[first + at]
-            else:
-                items[ends[c] + at] = b_item[first + at]
-                weights[ends[c] + at] = b_weight[first + at]

@@ -1,14 +1,14 @@
 """Weighted links from items to items or terms, and the loop that follows them. Compiled."""
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from models.artifact import Arrays, matrix
 from models.checks import DomainError, ShapeError
+from models.recommend.kernels import compiled
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -60,14 +60,7 @@ def links_from_arrays(arrays: Arrays, name: str, rows: int) -> Links:
     return Links(starts, columns, matrix(arrays, f"{name}_scores", (end,)))
 
 
-def _compiled(function: Any) -> Any:
-    try:
-        return numba.njit(cache=True, error_model="numpy")(function)
-    except RuntimeError:  # numba found no folder that it may write to
-        return numba.njit(error_model="numpy")(function)
-
-
-@_compiled
+@compiled
 def _follow(rows, weights, starts, columns, scores, total, touched):
     found = 0
     for q in range(len(rows)):

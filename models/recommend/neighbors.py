@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from models.checks import DomainError, ShapeError, require
-from models.recommend import index_base, kernels
+from models.recommend import index_base, kernels, row_kernels
 from models.recommend.index_base import Base
 from models.recommend.index_rows import Columns, IndexRows, spare_slots
 from models.recommend.interactions import ItemTable
@@ -311,7 +311,7 @@ class NeighborIndex:
         scores = np.array([score for _, score in similar], dtype=np.float64)
         own, _ = rows.row(rows.slot(customer_id))
         columns, best = np.zeros(count, dtype=np.int32), np.zeros(count)
-        found = kernels.spread_best(
+        found = row_kernels.spread_best(
             slots[slots >= 0], scores[slots >= 0], rows.norm, rows.idf, own, rows.base_rows,
             rows.overlay.rows, self._total, self._holders, self._touched, columns, best,
         )  # fmt: skip
@@ -333,7 +333,7 @@ class NeighborIndex:
         out = np.zeros(MOST_HOLDERS, dtype=np.int64)
         for column in dict.fromkeys(asked):
             lists = rows.base_postings, rows.overlay.postings
-            some, many = kernels.holders_of(column, rows.inv, *lists, out)
+            some, many = row_kernels.holders_of(column, rows.inv, *lists, out)
             if not some:
                 continue
             found = self._spread(out[:some], np.ones(some), _NO_NORM)
@@ -360,7 +360,7 @@ class NeighborIndex:
 
     def _spread(self, slots: NDArray[np.int64], scores: Floats, norm: Floats) -> Items:
         rows = self._rows
-        found = kernels.spread(
+        found = row_kernels.spread(
             slots, scores, norm, rows.idf, rows.base_rows, rows.overlay.rows,
             self._total, self._holders, self._touched,
         )  # fmt: skip

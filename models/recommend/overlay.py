@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommend import kernels
+from models.recommend import row_kernels
 
 Floats: TypeAlias = NDArray[np.float64]
 Columns: TypeAlias = NDArray[np.int32]
@@ -84,12 +84,12 @@ class Overlay:
         self._write_row(number, items, weights)
         slot = self._first_slot + number
         postings, room = self.postings, self._post_room
-        need = kernels.room_needed(changed, self._post_length, room, self._post_end)
+        need = row_kernels.room_needed(changed, self._post_length, room, self._post_end)
         if need > len(self._post_slot):
             self._post_slot = np.resize(self._post_slot, 2 * need)
             self._post_value = np.resize(self._post_value, 2 * need)
             postings = self.postings
-        self._post_end = kernels.put_postings(
+        self._post_end = row_kernels.put_postings(
             slot, changed, values, kept, postings, room, self._post_end
         )
 

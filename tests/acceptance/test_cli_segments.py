@@ -104,6 +104,15 @@ def test_the_list_counts_everybody_once_and_shows_centers_in_natural_units(activ
     assert "recency_days" in text
 
 
+def test_the_list_tells_how_many_segments_were_tried_and_what_the_gate_said(cli):
+    found = cli.json("segments", "list")
+    ways, note = found["choice"]["ways"], found["choice"]["note"]
+    assert ways or "nothing to choose by" in note
+    assert isinstance(found["gate"]["promote"], bool)
+    text = cli.run("segments", "list").out
+    assert "stability" in text if ways else "nothing to choose by" in text
+
+
 def test_one_segment_is_shown_and_an_unknown_one_refused(cli):
     row = cli.json("segments", "list")["segments"][0]
     assert cli.json("segments", "show", str(row["id"]))["center"] == row["center"]

@@ -421,7 +421,7 @@ class TestSegment:
         event = kind.row(
             1,
             body=b'{"from":2,"to":3,"name":"VIP"}',
-            event="customer.segment.changed",
+            event="Audience Entered",
             occurred_s=1_795_341_600,
             fields={},
         )
@@ -429,7 +429,7 @@ class TestSegment:
         for _ in range(2):  # a repeat is dropped by its id
             assert pusher.push([event])["c1"].verdict is Verdict.OK
         (got,) = vendor.events
-        assert (got["type"], got["event"], got["userId"]) == ("track", "Segment Entered", "c1")
+        assert (got["type"], got["event"], got["userId"]) == ("track", "Audience Entered", "c1")
         assert got["properties"] == {"from": 2, "to": 3, "name": "VIP"}
         assert got["timestamp"] == "2026-11-22T10:00:00Z"
         assert got["context"]["library"]["name"] == "crm-reflex"

@@ -42,11 +42,14 @@ def register(app: typer.Typer) -> None:
 
 
 def list_segments(as_json: AsJson = False) -> None:
-    """List the segments: names, sizes, value, centers in natural units."""
+    """List the segments: names, sizes, value, centers in natural units, and why so many."""
     with session() as active:
         version, model, rows = _described(active)
+        trained = active.models.read("segments", int(version.split(".")[0])).meta["model"]
+    choice = trained.get("choice", {"ways": [], "note": ""})
     if as_json:
-        show_json({"version": version, "algorithm": model.algorithm, "segments": rows})
+        head = {"version": version, "algorithm": model.algorithm}
+        show_json({**head, "segments": rows, "choice": choice, "gate": trained.get("gate")})
         return
     columns = ("id", "name", "name_zh", "customers", "share", "mean_historic_clv", "mean_clv_12m")
     show(f"version {version}, {model.algorithm}")
@@ -54,8 +57,12 @@ def list_segments(as_json: AsJson = False) -> None:
     names = list(rows[0]["center"])
     centers = [(row["name"], *row["center"].values()) for row in rows if row["center"]]
     show("", table(("center of", *names), centers))
-    if model.notes:
-        show("", *model.notes)
+    if choice["ways"]:
+        tried = list(choice["ways"][0])
+        show("", table(tried, [list(way.values()) for way in choice["ways"]]))
+    notes = [*model.notes, choice["note"], *trained.get("gate", {}).get("reasons", ())]
+    if any(notes):
+        show("", *filter(None, notes))
 
 
 def show_segment(segment: SegmentId, as_json: AsJson = False) -> None:

@@ -23,6 +23,7 @@ def add_to(group: typer.Typer) -> None:
     group.command(epilog=examples("crm-reflex models gc --keep 10 --dry-run"))(gc)
     group.command(epilog=examples("crm-reflex models training --json"))(training)
     group.command(epilog=examples("crm-reflex models cancel forecasts"))(cancel)
+    group.command(epilog=examples("crm-reflex models watch --json"))(watch)
 
 
 def compare(
@@ -159,6 +160,42 @@ def cancel(
         show_json({"cancelled": cancelled})
     else:
         show(f"cancelled: {', '.join(cancelled) or 'nothing was running or waiting'}")
+
+
+def watch(
+    now: Annotated[bool, typer.Option("--now", help="Measure anew first.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the figures that ask for trainings: value, threshold, since when."""
+    from worker.store.watching import WatchStore  # noqa: PLC0415  nothing unused is loaded
+
+    with session() as active:
+        if now:
+            from worker.triggers import watch_of  # noqa: PLC0415  numpy: only where it is used
+
+            watch_of(active).run()
+        figures = WatchStore(active.client, active.keys).all()
+    rows = [
+        {
+            "kind": one.kind,
+            "version": one.version,
+            "figure": one.name,
+            "value": round(one.value, 4),
+            "threshold": one.threshold,
+            "asks": one.asks,
+            "since": instant(one.since_s),
+            "measured": instant(one.at_s),
+        }
+        for one in figures
+    ]
+    if as_json:
+        show_json(rows)
+        return
+    if not rows:
+        show("nothing was measured yet: --now does")
+        return
+    columns = ("kind", "version", "figure", "value", "threshold", "asks", "since", "measured")
+    show(table(columns, [[row[name] for name in columns] for row in rows]))
 
 
 def _state(*, cancelled: bool, alive: bool) -> str:

@@ -15,8 +15,9 @@ from integrations.outbound.contract import Row
 from worker.delivery.channel import Channel
 from worker.store.delivering import Claim, Claimed, Delivered, Sent
 
-#: Names of events, by the kind of transition.
-EVENTS: Final = {"segment": "customer.segment.changed", "rule": "customer.audience.changed"}
+#: Names of events: into a segment or a rule segment, and out of one into none.
+ENTERED: Final = "Audience Entered"
+EXITED: Final = "Audience Exited"
 _SIZE_OF_A_ROW: Final = 300
 #: A batch is filled up to this share of what a call may hold; the rest is the call's frame.
 _FILL: Final = 0.9
@@ -107,7 +108,7 @@ def _event(claimed: Claimed) -> Parcel:
         claim = Claim(claim.token, 0, delivery_id, 1, event.put_ms)
     row = Row(
         customer, customer, {}, fields.get("insight_version", 0), delivery_id, event.json,
-        EVENTS.get(fields.get("kind", "segment"), "customer.changed"), event.as_of_s,
+        EXITED if fields.get("to") is None else ENTERED, event.as_of_s,
     )  # fmt: skip
     return Parcel(claimed, claim, row, "")
 

@@ -17,6 +17,7 @@ class Order(NamedTuple):
     amount_minor   money left, >= 0; None while it is not known
     lines          item id and quantity left in thousandths, > 0; sorted by item
     cancelled      cancelled, or refunded in full: not counted
+    refunded       when money was given back and how much, minor units: `amount_minor` is without it
     """
 
     order_id: str
@@ -25,6 +26,7 @@ class Order(NamedTuple):
     amount_minor: int | None
     lines: tuple[tuple[str, int], ...]
     cancelled: bool
+    refunded: tuple[tuple[int, int], ...] = ()
 
 
 _BY_AGE: Final = attrgetter("at_s", "order_id")
@@ -117,10 +119,12 @@ def _net(order_id: str, record: OrderRecord) -> Order:
     lines = _lines(flat)
     cancelled = bool(cancels)
     at_s = stated_s if len(versions) == 1 else order_at(record)
-    for _, _, refund_currency, refunded, back in refunds:
+    given_back: list[tuple[int, int]] = []
+    for back_s, _, refund_currency, refunded, back in refunds:
         if refunded is None and not back:
             cancelled = True
         elif refunded is not None and amount is not None and refund_currency in ("", currency):
+            given_back.append((back_s, min(amount, refunded)))
             amount = max(0, amount - refunded)
             cancelled = cancelled or (amount == 0 and refunded > 0)
         for item, quantity in _lines(back).items():
@@ -128,7 +132,7 @@ def _net(order_id: str, record: OrderRecord) -> Order:
     left = tuple(sorted(line for line in lines.items() if line[1] > 0))
     if flat and not left:
         cancelled = True
-    return Order(order_id, at_s, currency, amount, left, cancelled)
+    return Order(order_id, at_s, currency, amount, left, cancelled, tuple(given_back))
 
 
 def _take_back(found: list[Order], back: Statement) -> None:
@@ -146,5 +150,7 @@ def _take_back(found: list[Order], back: Statement) -> None:
         left = tuple((item, have - taken[item]) for item, have in order.lines if have > taken[item])
         money = order.amount_minor
         if money is not None and amount and currency in ("", order.currency):
+            given = (*order.refunded, (at_s, min(money, amount)))
             money, amount = max(0, money - amount), max(0, amount - money)
+            order = order._replace(refunded=given)
         found[index] = order._replace(lines=left, amount_minor=money, cancelled=not left)

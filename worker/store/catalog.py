@@ -47,6 +47,10 @@ class CatalogStore:
         """Grows with every change; 0 while there is no catalog."""
         return int(self._client.get(self._keys[1]) or 0)
 
+    def count(self) -> int:
+        """Number of items, deleted ones too."""
+        return int(self._client.hlen(self._keys[0]))
+
     def products(self) -> Iterator[Product]:
         """Every item, in any sequence; deleted ones too."""
         seen: set[bytes] = set()

@@ -255,6 +255,10 @@ class Keys:
         """LIST of what became live, newest first (JSON)."""
         return self._all("model-log")
 
+    def watched(self) -> str:
+        """HASH kind and figure -> whether the live model still fits, as last measured (JSON)."""
+        return self._all("watched")
+
     def model_pins(self) -> str:
         """SET of <kind>:<version>: versions that are not cleared away."""
         return self._all("model-pins")

@@ -141,3 +141,14 @@ def test_a_catalog_comes_from_a_file(shop):
     listed = json.loads(cli.run("recommend", "c-3", "--json").out)
     ids = [one["item_id"] for name in ("buy_again", "new_for_you") for one in listed[name]]
     assert "item-0" not in ids
+
+
+def test_an_item_that_never_was_is_on_lists_after_its_first_purchase(shop):
+    """Without a training and without the clock: the index has it, and so have neighbors."""
+    active, _ = shop
+    now_s = active.clock.now_s()
+    put(active, [bought("c-3", "new", ["brand-new", *ITEMS[:3]], now_s - 60)])
+    near = {one["customer_id"] for one in insight(active, "c-3")["similar_customers"]}
+    who = next(one for one in sorted(near) if insight(active, one)["new_for_you"])
+    put(active, [track(who, "Product Viewed", "v-new", now_s, product_id=ITEMS[0])])
+    assert "brand-new" in [one["item_id"] for one in insight(active, who)["new_for_you"]]

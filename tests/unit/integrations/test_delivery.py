@@ -138,10 +138,10 @@ class TestStandardWebhook:
         adapter = webhook(send="events")
         assert adapter.capabilities.is_stream
         assert not webhook().capabilities.is_stream
-        event = row(b'{"to":3}', event="customer.segment.changed", occurred_s=1_795_341_600)
+        event = row(b'{"to":3}', event="Audience Entered", occurred_s=1_795_341_600)
         call = adapter.encode([event], credentials=Credentials(), at_s=1_795_400_000)
         assert json.loads(call.body) == {
-            "type": "customer.segment.changed",
+            "type": "Audience Entered",
             "timestamp": _at(1_795_341_600).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "data": {"to": 3},
         }

@@ -10,6 +10,7 @@ from models.history import (
     from_orders,
     median_gap_days,
     purchase_stats,
+    with_refunds,
 )
 
 
@@ -78,3 +79,14 @@ def test_no_customers_at_all():
 def test_arrays_that_are_no_histories_are_refused(three, change, error):
     with pytest.raises(error):
         check_histories(Histories(**{**three._asdict(), **change}))
+
+
+def test_money_given_back_counts_from_its_day_on():
+    two = from_orders(2, np.array([0, 0, 1]), np.array([3, 9, 3]), np.array([100, 50, 70]))
+    two = with_refunds(two, np.array([0, 1]), np.array([20, 20]), np.array([30, 99]))
+    before, after = purchase_stats(two, 19), purchase_stats(two, 20)
+    assert before.total_minor.tolist() == [150, 70]
+    assert after.total_minor.tolist() == [120, 0]
+    assert after.mean_paid_minor.tolist() == [60, 0]
+    assert after.paid_orders.tolist() == [2, 0]
+    assert after.orders.tolist() == [2, 1]

@@ -88,4 +88,4 @@ def test_without_a_folder_to_write_to_loops_are_compiled_for_this_process(monkey
         return real(**options)
 
     monkeypatch.setattr(kernels.numba, "njit", without_cache)
-    assert kernels._compiled(lambda x: x + 1)(2) == 3
+    assert kernels.compiled(lambda x: x + 1)(2) == 3

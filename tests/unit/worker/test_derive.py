@@ -128,6 +128,21 @@ class TestViews:
         shanghai = histories([one], Calendar("Asia/Shanghai"), "EUR")
         assert shanghai.day.tolist() == [T0 // DAY_S + 1]
 
+    def test_money_given_back_counts_on_the_day_it_was_given_back(self):
+        back_s = T0 + 40 * DAY_S
+        one = self.seen(
+            order("ann", "o1", "e1", T0, revenue="10", items={"tea": 2}),
+            refund("ann", "o1", "e2", back_s, revenue="4"),
+            order("ann", "o2", "e3", T0 + DAY_S, revenue="5", items={"cup": 2}),
+            refund("ann", "", "e4", back_s + DAY_S, revenue="2", items={"cup": 1}),
+        )
+        found = histories([one, self.seen(FIRST)], Calendar("UTC"), "EUR")
+        assert found.amount_minor.tolist() == [1000, 500, 1000]
+        assert found.refunds.starts.tolist() == [0, 2, 2]
+        assert found.refunds.day.tolist() == [back_s // DAY_S, back_s // DAY_S + 1]
+        assert found.refunds.amount_minor.tolist() == [400, 200]
+        assert histories([one], Calendar("UTC"), "USD").refunds is None
+
     def test_interactions_weigh_days_of_purchase_and_signals(self):
         one = self.seen(
             FIRST,

@@ -10,7 +10,7 @@ from worker.store.models import KINDS, ModelStore
 from worker.store.population import Population
 from worker.store.signals import Locks
 from worker.store.training import TrainingDesk
-from worker.tick import FOLLOW_EVERY_S, FOLLOWED, SEARCH, STALE_MS, Plan, Tick
+from worker.tick import FOLLOW_EVERY_S, FOLLOWED, SEARCH, STALE_MS, WATCHED, Plan, Tick
 
 PLAN = Plan({"ingest": 2, "refresh": 1, "deliver": 0}, min_customers=2, retrain_interval_s=1000)
 PUMPS = [("ingest.pump", 0), ("ingest.pump", 1), ("refresh.pump", 0)]
@@ -121,6 +121,7 @@ def test_after_level_1_the_candidates_are_tried_once_there_are_customers_enough(
 def test_old_models_are_trained_anew_unless_a_training_runs(beat):
     for kind in KINDS:
         beat.models.publish(kind, {}, {}, beat.clock.now_s())
+    beat.locks.take(WATCHED, "measured", 10_000_000)
     beat.clock.advance(998)
     assert beat.run() == PUMPS
     for held, expected in ((True, []), (False, [("models.retrain", None, "age")])):
@@ -145,3 +146,18 @@ def test_segments_follow_the_customers_a_day_after_they_were_fitted_and_once_a_d
             beat.shop.client.delete(beat.shop.keys.lock("ordered:follow"))
             beat.locks.take(FOLLOWED, "done", 60_000)
         assert beat.run().count(followed) == expected
+
+
+def test_whether_models_fit_is_measured_in_turn_and_sooner_when_customers_have_grown(beat):
+    for kind in KINDS:
+        beat.models.publish(kind, {}, {"customers": 4}, beat.clock.now_s())
+    watch = ("models.watch",)
+    assert watch in beat.run()
+    beat.locks.take(WATCHED, "measured", 10_000_000)
+    for customers, expected in ((5, 0), (6, 1), (7, 0)):
+        names = range(customers - 2, customers) if customers > 5 else range(5)
+        beat.shop.put([viewed(f"c{n}", "tea", f"e{n}", T0) for n in names])
+        beat.shop.drain()
+        beat.shop.client.delete(beat.shop.keys.lock("tick:train"))
+        beat.clock.advance(4)
+        assert beat.run().count(watch) == expected

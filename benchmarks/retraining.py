@@ -1,0 +1,243 @@
+"""When is a model old, and is it worth training anew? Alarms and policies, replayed.
+
+    python -m benchmarks.retraining [ORDERS] --json OUT
+
+ORDERS is a parquet file of orders (cust, ts, amount, skus, kind); without it, that of Online
+Retail II in $CRM_REFLEX_SHARED, or in `shared` beside the project. Figures of the JSON:
+
+alarm_delay_days  segments fitted on 2010-12-01 never follow; days from when their inertia is 10 %
+                  above that of a refit on all customers to the alarm, negative = before; null =
+                  it never rang
+false_alarms      of 20 shops simulated from the purchase and money models of those orders, with as
+                  many new customers every day, segments fitted after two years, following as live
+                  ones do, and watched for one
+loss              log loss of "buys within 30 days" over 72 weekly steps, of the purchase model
+                  trained by our alarms and gate, weekly, every 4 weeks, never
+retrains, cpu_s   of ours in those steps
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from benchmarks.segments import Shop, read_shop
+from models.challenging import Contest, judge
+from models.features import feature_matrix, fit_features
+from models.forecast.btyd import MBGNBD, fit_mbg_nbd, purchase_probability
+from models.forecast.gamma_gamma import GammaGamma, fit_gamma_gamma
+from models.forecast.metrics import log_losses
+from models.forecast.snapshot import Snapshot, outcome, take
+from models.history import Histories, cut, from_orders, purchase_stats
+from models.monitoring import INERTIA_ALARM, growth_alarm, inertia_alarm, inertia_ratio, loss_alarm
+from models.segments.fit import fit_matrix
+from models.segments.following import SAMPLE as FOLLOWED
+from models.segments.following import follow
+
+_ROOT = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("CRM_REFLEX_SHARED") or _ROOT.parent / "shared")
+ORDERS = SHARED / "data" / "forecast-online-retail-2-orders.parquet"
+K = 6
+SAMPLE = 5_000  # customers that the alarm looks at, drawn uniformly each day
+DAYS_RUNNING = 3  # the alarm rings by the median of so many days: one sample is noise
+SHOPS = 20
+ARRIVALS = 5  # new customers a day
+YEAR = 365
+STEPS = 72
+HORIZON_DAYS = 30
+AGE_DAYS = 28
+REFERENCES = {"MBG/NBD 4-weekly": 0.4253, "LightGBM weekly": 0.4240}
+
+
+class Watch(NamedTuple):
+    """Days since the fit: when the inertia was 10 % above a refit's, and when the alarm rang."""
+
+    worse: int | None
+    alarm: int | None
+
+
+def watch(
+    past: Histories, start: int, days: int, rng: np.random.Generator, *, following: bool = False
+) -> Watch:
+    """Fit segments at the start of a day, and look at them on each of the days after it.
+
+    following  the centers follow a sample each day, as live ones do; only until the alarm rings
+    """
+    known = cut(past, start)
+    features = fit_features("shipped", known, start)
+    table = feature_matrix(features, known, start)
+    model = fit_matrix(table[table[:, 1] > 0], features, rng=np.random.default_rng(0), k=K)
+    centers, ratios = model.geometry.centers, []
+    worse = alarm = None
+    for day in range(1, days + 1):
+        table = feature_matrix(features, cut(past, start + day), start + day)
+        points = model.points(table[table[:, 1] > 0])
+        some = rng.choice(len(points), min(SAMPLE, len(points)), replace=False)
+        ratios.append(inertia_ratio(points[some], centers))
+        if alarm is None and inertia_alarm(float(np.median(ratios[-DAYS_RUNNING:]))):
+            alarm = day
+        if following:
+            rows = table[table[:, 1] > 0]
+            some = rng.choice(len(rows), min(FOLLOWED, len(rows)), replace=False)
+            model = follow(model, rows[some]).model
+            centers = model.geometry.centers
+        if not following and worse is None and inertia_ratio(points, centers) > INERTIA_ALARM:
+            worse = day
+        if alarm is not None and (worse is not None or following):
+            break
+    return Watch(worse, alarm)
+
+
+def simulated(btyd: MBGNBD, money: GammaGamma, rng: np.random.Generator) -> Histories:
+    """Three years of a shop whose customers never change: as many new ones each day."""
+    total = 3 * YEAR
+    n = total * ARRIVALS
+    born = np.repeat(np.arange(total), ARRIVALS).astype(np.float64)
+    rate = rng.gamma(btyd.r, 1.0 / btyd.alpha, n) / 7.0  # the model's time is in weeks
+    leaves = rng.beta(btyd.a, btyd.b, n)
+    mean = rng.gamma(money.q, 1.0, n)  # and over the scale v, a rate of money
+    who, day = [np.arange(n)], [born]
+    at, here = born.copy(), rng.random(n) >= leaves
+    while here.any():
+        at[here] += rng.exponential(1.0, int(here.sum())) / np.maximum(rate[here], 1e-9)
+        here &= at < total
+        who.append(np.flatnonzero(here))
+        day.append(at[here])
+        here[here] = rng.random(int(here.sum())) >= leaves[here]
+    customer, when = np.concatenate(who), np.concatenate(day).astype(np.int64)
+    scale = mean[customer] / money.v  # rate of the Gamma that an order's money comes from
+    amount = rng.gamma(money.p, 1.0 / scale).round().astype(np.int64)
+    items = 1 + rng.poisson(2.0, len(amount))
+    return from_orders(n, customer, when, np.maximum(amount, 1), items)
+
+
+class Step(NamedTuple):
+    """A weekly step: what was known, and what came in the 30 days after."""
+
+    snapshot: Snapshot
+    bought: np.ndarray
+
+
+def steps_of(shop: Shop) -> list[Step]:
+    """The last weekly steps whose windows are closed, and before them a window for the gate."""
+    last = shop.days - HORIZON_DAYS
+    return [_step(shop.past, last - 7 * back) for back in range(STEPS - 1, -1, -1)]
+
+
+def _step(past: Histories, day: int) -> Step:
+    snapshot = take(past, day)
+    came = outcome(past, snapshot, HORIZON_DAYS)
+    return Step(snapshot, (came.orders > 0).astype(np.float64))
+
+
+def fit(snapshot: Snapshot) -> MBGNBD:
+    """The purchase model on what was known."""
+    return fit_mbg_nbd(*snapshot.history)
+
+
+def losses(model: MBGNBD, step: Step) -> np.ndarray:
+    """Log loss of every customer of a step."""
+    chance = purchase_probability(model, float(HORIZON_DAYS), *step.snapshot.history)
+    return log_losses(step.bought, chance)
+
+
+def fixed(steps: Sequence[Step], every: int | None) -> float:
+    """Mean loss when the model is trained every so many steps; None = at the first one alone."""
+    found, model = [], fit(steps[0].snapshot)
+    for number, step in enumerate(steps):
+        if every is not None and number % every == 0:
+            model = fit(step.snapshot)
+        found.append(losses(model, step).mean())
+    return float(np.mean(found))
+
+
+def ours(shop: Shop, steps: Sequence[Step]) -> tuple[float, int]:
+    """Mean loss and number of trainings by alarms, age and gate."""
+    found, retrains, live, fitted, expected = [], 0, fit(steps[0].snapshot), steps[0], None
+    for step in steps:
+        day, age = step.snapshot.day, step.snapshot.day - fitted.snapshot.day
+        closed = _step(shop.past, day - HORIZON_DAYS)
+        newest = losses(live, closed)
+        expected = float(newest.mean()) if expected is None else expected
+        due = age >= AGE_DAYS or growth_alarm(len(step.snapshot.row), len(fitted.snapshot.row))
+        if due or (age > 0 and loss_alarm(newest, expected)):
+            then = fit(closed.snapshot)
+            champion = live if fitted.snapshot.day <= closed.snapshot.day else then
+            rows = losses(then, closed)
+            contest = Contest(
+                closed.snapshot.day, closed.snapshot.row, losses(champion, closed), rows
+            )
+            if judge([contest], data_end_day=closed.snapshot.day, must_win=not due).promote:
+                live, fitted, expected = fit(step.snapshot), step, float(rows.mean())
+                retrains += 1
+        found.append(losses(live, step).mean())
+    return float(np.mean(found)), retrains
+
+
+def measure(orders: Path) -> dict[str, Any]:
+    """All figures."""
+    shop = read_shop(str(orders))
+    start = shop.start if shop.start < shop.days - YEAR // 4 else shop.days // 2
+    print("alarms on the shop's own orders", file=sys.stderr, flush=True)
+    days = min(YEAR, shop.days - start - 1)
+    seen = watch(shop.past, start, days, np.random.default_rng(1))
+    delay = None if None in seen else (seen.alarm or 0) - (seen.worse or 0)
+    snapshot = take(shop.past, shop.days)
+    stats = purchase_stats(shop.past, shop.days - 1)
+    money = fit_gamma_gamma(stats.paid_orders.astype(np.float64), stats.mean_paid_minor)
+    btyd, false = fit(snapshot), 0
+    for seed in range(SHOPS):
+        print(f"shop {seed + 1} of {SHOPS} that never changes", file=sys.stderr, flush=True)
+        rng = np.random.default_rng(seed)
+        found = watch(simulated(btyd, money, rng), 2 * YEAR, YEAR - 1, rng, following=True)
+        false += found.alarm is not None
+    steps = steps_of(shop)
+    before = time.process_time()
+    own, retrains = ours(shop, steps)
+    cpu_s = time.process_time() - before
+    loss = {"ours": own, "weekly": fixed(steps, 1), "monthly": fixed(steps, 4)}
+    loss["never"] = fixed(steps, None)
+    return {
+        "alarm_delay_days": delay,
+        "worse_after_days": seen.worse,
+        "false_alarms": false,
+        "loss": {name: round(value, 5) for name, value in loss.items()},
+        "retrains": retrains,
+        "cpu_s": round(cpu_s, 2),
+        "references": REFERENCES,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; exit 1 when the orders cannot be found."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.retraining",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("orders", nargs="?", type=Path, default=ORDERS)
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    args = parser.parse_args(argv)
+    if not args.orders.exists():
+        print(f"{args.orders} does not exist: name a file of orders", file=sys.stderr)
+        return 1
+    with threadpool_limits(1):
+        figures = measure(args.orders)
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if args.json:
+        args.json.write_text(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,223 @@
+"""Compiled loops over the rows and postings of the neighbor index: build, change, copy, add up.
+
+Base and overlay are as in `kernels`.
+
+>>> items, values = np.array([3, 5], np.int32), np.array([1.0, 4.0])
+>>> where, old, new = np.zeros(4, np.int32), np.zeros(4), np.zeros(4)
+>>> difference(items, values, items[:1], 2 * values[:1], where, old, new)
+2
+>>> where[:2].tolist(), old[:2].tolist(), new[:2].tolist()
+([3, 5], [1.0, 4.0], [2.0, 0.0])
+"""
+
+import numpy as np
+
+from models.recommend.kernels import compiled
+
+
+@compiled
+def count_sort(row_start, row_item, value, post_start, post_slot, post_value):
+    """Turn rows into postings: slots rising within an item. `post_start` (m + 1) is written."""
+    items = len(post_start) - 1
+    post_start[:] = 0
+    for at in range(len(row_item)):
+        post_start[row_item[at] + 1] += 1
+    for item in range(items):
+        post_start[item + 1] += post_start[item]
+    place = post_start[:-1].copy()
+    for slot in range(len(row_start) - 1):
+        for at in range(row_start[slot], row_start[slot + 1]):
+            to = place[row_item[at]]
+            post_slot[to] = slot
+            post_value[to] = value[at]
+            place[row_item[at]] = to + 1
+
+
+@compiled
+def room_needed(items, length, room, end):
+    """The end of the posting pool if every list of these items that is full has to move."""
+    for q in range(len(items)):
+        if length[items[q]] == room[items[q]]:
+            end += max(4, 2 * room[items[q]])
+    return end
+
+
+@compiled
+def put_postings(slot, items, values, kept, postings, room, end):
+    """Set the slot's value in the overlay's lists of some items, or take it out of them.
+
+    kept      per item: whether the slot stays in its list
+    postings  start (m), length (m), slot, value: the pool has room (`room_needed`)
+    Returns   the new end of the pool
+    """
+    start, length, p_slot, p_value = postings
+    for q in range(len(items)):
+        item = items[q]
+        first, last = start[item], start[item] + length[item]
+        at = first
+        while at < last and p_slot[at] != slot:
+            at += 1
+        if not kept[q]:
+            if at < last:
+                p_slot[at], p_value[at] = p_slot[last - 1], p_value[last - 1]
+                length[item] -= 1
+            continue
+        if at == last:
+            if length[item] == room[item]:
+                room[item] = max(4, 2 * room[item])
+                for old in range(first, last):
+                    p_slot[end + old - first] = p_slot[old]
+                    p_value[end + old - first] = p_value[old]
+                start[item], at = end, end + last - first
+                end += room[item]
+            length[item] += 1
+        p_slot[at], p_value[at] = slot, values[q]
+    return end
+
+
+@compiled
+def spread(slots, scores, norm, idf, base, overlay, total, holders, touched):
+    """Add each slot's row, idf-weighted, over its norm and times its score, to `total`.
+
+    norm           (slots,) of idf-weighted rows; empty: idf is left out, of norms too
+    total          float64 zeros, one an item; `holders` int32 zeros: how many of the slots hold it
+    Returns        how many items were touched; they are at the front of `touched`
+    """
+    b_start, b_item, b_weight = base
+    o_start, o_length, o_item, o_weight = overlay
+    rows = len(b_start) - 1
+    found = 0
+    for c in range(len(slots)):
+        slot = slots[c]
+        if slot < rows:
+            first, last = b_start[slot], b_start[slot + 1]
+        else:
+            first = o_start[slot - rows]
+            last = first + o_length[slot - rows]
+        length = norm[slot] if len(norm) > 0 else 0.0
+        if len(norm) == 0:
+            for at in range(first, last):
+                length += (b_weight[at] if slot < rows else o_weight[at]) ** 2
+            length = np.sqrt(length)
+        factor = scores[c] / length if length > 0 else 0.0
+        for at in range(first, last):
+            item = b_item[at] if slot < rows else o_item[at]
+            if holders[item] == 0:
+                touched[found] = item
+                found += 1
+            holders[item] += 1
+            weight = factor * (b_weight[at] if slot < rows else o_weight[at])
+            total[item] += weight * idf[item] if len(norm) > 0 else weight
+    return found
+
+
+@compiled
+def holders_of(item, inv, base, overlay, out):
+    """Write some living holders of an item, evenly spread, to `out`.
+
+    Returns  how many were written, and how many there are: exact while all fit, else an estimate
+    """
+    b_start, b_slot, _ = base
+    o_start, o_length, o_slot, _ = overlay
+    first, last = 0, 0
+    if item + 1 < len(b_start):
+        first, last = b_start[item], b_start[item + 1]
+    many = last - first + o_length[item]
+    step = max(1, (many + len(out) - 1) // len(out))
+    found, looked = 0, 0
+    for at in range(0, many, step):
+        if first + at < last:
+            slot = b_slot[first + at]
+        else:
+            slot = o_slot[o_start[item] + first + at - last]
+        looked += 1
+        if inv[slot] > 0:
+            out[found] = slot
+            found += 1
+    return found, (many * found + looked - 1) // max(looked, 1)
+
+
+@compiled
+def spread_best(slots, scores, norm, idf, own, base, overlay, total, holders, touched, items, best):
+    """`spread`, then write the best items, best first, equal scores by item; how many there are.
+
+    own  items that are left out. `total` and `holders` are zeros again
+    """
+    found = spread(slots, scores, norm, idf, base, overlay, total, holders, touched)
+    for q in range(len(own)):
+        total[own[q]] = 0.0
+    size = 0
+    for t in range(found):
+        item = touched[t]
+        score = total[item]
+        total[item], holders[item] = 0.0, 0
+        if score <= 0:
+            continue
+        at = size
+        if size == len(items):
+            if size == 0 or best[-1] > score or (best[-1] == score and items[-1] < item):
+                continue
+            at = size - 1
+        else:
+            size += 1
+        while at > 0 and (best[at - 1] < score or (best[at - 1] == score and items[at - 1] > item)):
+            best[at], items[at] = best[at - 1], items[at - 1]
+            at -= 1
+        best[at], items[at] = score, item
+    return size
+
+
+@compiled
+def difference(old_items, old_values, new_items, new_values, out_items, out_old, out_new):
+    """Write where two rows (items rising) differ, 0 for an item that one lacks; how many items."""
+    a, b, found = 0, 0, 0
+    while a < len(old_items) or b < len(new_items):
+        if b == len(new_items) or (a < len(old_items) and old_items[a] < new_items[b]):
+            out_items[found], out_old[found], out_new[found] = old_items[a], old_values[a], 0.0
+            a += 1
+        elif a == len(old_items) or new_items[b] < old_items[a]:
+            out_items[found], out_old[found], out_new[found] = new_items[b], 0.0, new_values[b]
+            b += 1
+        else:
+            out_items[found] = old_items[a]
+            out_old[found], out_new[found] = old_values[a], new_values[b]
+            a, b = a + 1, b + 1
+            if old_values[a - 1] == new_values[b - 1]:
+                continue
+        found += 1
+    return found
+
+
+@compiled
+def row_ends(slots, base, overlay, ends):
+    """Write where each slot's row ends if they are put behind one another; ends[0] is 0."""
+    b_start = base[0]
+    o_length = overlay[1]
+    rows = len(b_start) - 1
+    for c in range(len(slots)):
+        slot, length = slots[c], 0
+        if slot >= rows:
+            length = o_length[slot - rows]
+        elif slot >= 0:
+            length = b_start[slot + 1] - b_start[slot]
+        ends[c + 1] = ends[c] + length
+
+
+@compiled
+def copy_rows(slots, base, overlay, ends, items, weights):
+    """Copy the rows of slots behind one another."""
+    b_start, b_item, b_weight = base
+    o_start, _, o_item, o_weight = overlay
+    rows = len(b_start) - 1
+    for c in range(len(slots)):
+        slot = slots[c]
+        if slot < 0:
+            continue
+        first = o_start[slot - rows] if slot >= rows else b_start[slot]
+        for at in range(ends[c + 1] - ends[c]):
+            if slot >= rows:
+                items[ends[c] + at] = o_item[first + at]
+                weights[ends[c] + at] = o_weight[first + at]
+            else:
+                items[ends[c] + at] = b_item[first + at]
+                weights[ends[c] + at] = b_weight[first + at]

@@ -1,0 +1,256 @@
+"""Whether models still fit: figures of a sample, and the trainings that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.forecast.bundle import Bundle, predict_bundle
+from models.history import Histories
+from models.segments.model import SegmentModel, assign
+from worker.clock import Clock
+from worker.live import LiveModels, load
+from worker.refresh_rules import RefreshRules
+from worker.store.catalog import CatalogStore
+from worker.store.models import KINDS, ArtifactError, ModelStore
+from worker.store.population import Population
+from worker.store.signals import Locks
+from worker.store.training import TrainingDesk
+from worker.store.watching import Figure, WatchStore
+from worker.tick import MORE_CUSTOMERS, WATCH_EVERY_S, WATCHED
+from worker.training.sample import sample
+from worker.views import DAY_S, Calendar, View, histories
+
+if TYPE_CHECKING:
+    from worker.bootstrap import Runtime
+
+Rows = NDArray[np.float64]
+
+WORSE_INERTIA: Final = 1.10
+WORSE_LOSS: Final = 1.05
+MORE_ITEMS: Final = 1.25
+STANDARD_ERRORS: Final = 2.0
+SAMPLE: Final = 20_000
+LEAST_SAMPLE: Final = 100
+HORIZON_DAYS: Final = 30
+
+
+class Limits(NamedTuple):
+    """What protects the machine from trainings that nobody asked for.
+
+    cooldown_s  least seconds between two of a kind
+    daily       most versions of a kind within a day
+    """
+
+    cooldown_s: int
+    daily: int
+
+
+class Watch:
+    """Measures, keeps the figures, and asks at the desk for what they call for."""
+
+    def __init__(
+        self,
+        population: Population,
+        models: ModelStore,
+        catalog: CatalogStore,
+        desk: TrainingDesk,
+        store: WatchStore,
+        locks: Locks,
+        clock: Clock,
+        rules: RefreshRules,
+        limits: Limits,
+    ) -> None:
+        self._population = population
+        self._models = models
+        self._catalog = catalog
+        self._desk = desk
+        self._store = store
+        self._locks = locks
+        self._clock = clock
+        self._rules = rules
+        self._limits = limits
+        self._calendar = Calendar(rules.time_zone)
+
+    def run(self) -> list[str]:
+        """Measure once; the kinds of model that a training was asked for."""
+        now_s = self._clock.now_s()
+        figures = self._store.put(self._measure(now_s))
+        self._locks.take(WATCHED, "1", 1000 * WATCH_EVERY_S)
+        asked = []
+        for kind in KINDS:
+            calls = [one for one in figures if one.kind == kind and one.asks]
+            if calls and self._may_train(kind, now_s):
+                for one in calls:
+                    reason = f"{one.name} {one.value:.3f} > {one.threshold:g}"
+                    self._desk.request(kind, reason, 1000 * now_s)
+                asked.append(kind)
+        return asked
+
+    def _may_train(self, kind: str, now_s: int) -> bool:
+        """Not while one runs or waits, nor within the cooldown, nor beyond the day's cap."""
+        busy = {run.kind for run in self._desk.running()}
+        if kind in busy | {one.kind for one in self._desk.waiting()}:
+            return False
+        made = [at_s for _, at_s in self._models.versions(kind)]
+        recent = sum(now_s - at_s < DAY_S for at_s in made)
+        if recent >= self._limits.daily or (made and now_s - made[0] < self._limits.cooldown_s):
+            return False
+        # also where a training came to nothing, and left no version
+        return self._locks.take(f"asked:{kind}", "1", 1000 * max(1, self._limits.cooldown_s))
+
+    def _measure(self, now_s: int) -> list[Figure]:
+        live = LiveModels(self._models, self._clock).current()
+        figures: list[Figure] = []
+        customers = self._population.count()
+        for kind, version in live.versions:
+            if kind not in KINDS:
+                continue
+            try:
+                newest, _ = self._models.versions(kind)[0]
+                head = self._models.head(kind, newest)
+            except (ArtifactError, IndexError):
+                continue
+            known = max(1, int(head.get("customers", customers)))
+            row = (version, customers / known, MORE_CUSTOMERS, True, now_s)
+            figures.append(Figure(kind, "customers", *row))
+            if kind == "recommendations":
+                figures += self._catalog_growth(version, head, now_s)
+        now = self._sample(now_s)
+        if len(now) < LEAST_SAMPLE:
+            return figures
+        if live.segments is not None:
+            figures += self._of_segments(live.segments, live.version("segments") or 0, now, now_s)
+        if live.forecasts is not None:
+            figures += self._of_forecasts(
+                live.forecasts, live.version("forecasts") or 0, now, now_s
+            )
+        return figures
+
+    def _catalog_growth(self, version: int, head: Any, now_s: int) -> list[Figure]:
+        items, then = self._catalog.count(), int(head.get("catalog_items", 0))
+        if not then:
+            return []
+        return [
+            Figure("recommendations", "catalog", version, items / then, MORE_ITEMS, True, now_s)
+        ]
+
+    def _sample(self, at_s: int) -> list[View]:
+        """A uniform sample as of an instant: of the same customers, whatever the instant."""
+        return sample(self._population, SAMPLE, at_s, np.random.default_rng(0))
+
+    def _past(self, views: Sequence[View]) -> Histories:
+        return histories(views, self._calendar, self._rules.currency)
+
+    def _of_segments(
+        self, model: SegmentModel, version: int, now: Sequence[View], now_s: int
+    ) -> Iterable[Figure]:
+        """Inertia over that of the fit, with the centers of then; and PSI, which only is shown."""
+        try:
+            fitted = load(self._models.read("segments", version))
+            then_s = int(self._models.head("segments", version)["as_of_s"])
+        except (ArtifactError, KeyError):
+            return []
+        if not isinstance(fitted, SegmentModel):
+            return []
+        here = _buyers(model.matrix(self._past(now), self._calendar.day(now_s)))
+        past = self._past(self._sample(then_s))
+        there = _buyers(fitted.matrix(past, self._calendar.day(then_s)))
+        if min(len(here), len(there)) < LEAST_SAMPLE:
+            return []
+        new, old = assign(model, here).distance ** 2, assign(fitted, there).distance ** 2
+        if old.mean() <= 0:
+            return []
+        ratio = float(new.mean() / old.mean())
+        error = ratio * float(np.hypot(_error(new) / new.mean(), _error(old) / old.mean()))
+        sure = ratio - 1.0 > STANDARD_ERRORS * error
+        drift = max(
+            psi(old_column, column) for old_column, column in zip(there.T, here.T, strict=True)
+        )
+        return [
+            Figure("segments", "inertia", version, ratio, WORSE_INERTIA, sure, now_s),
+            Figure("segments", "psi", version, drift, None, False, now_s),
+        ]
+
+    def _of_forecasts(
+        self, model: Bundle, version: int, now: Sequence[View], now_s: int
+    ) -> Iterable[Figure]:
+        """Log loss of P(buy in 30 days) on the newest closed window, over the backtest's."""
+        try:
+            head = self._models.head("forecasts", version)
+            then_s = int(head["as_of_s"])
+        except (ArtifactError, KeyError):
+            return []
+        new = losses(model, self._past(now), self._calendar.day(now_s))
+        past = self._past(self._sample(then_s))
+        old = losses(model, past, self._calendar.day(then_s))
+        if min(len(new), len(old)) < LEAST_SAMPLE:
+            return []
+        base = _backtested(head) or float(old.mean())
+        gap = float(new.mean()) - base
+        sure = gap > STANDARD_ERRORS * float(np.hypot(_error(new), _error(old)))
+        ratio = float(new.mean()) / max(base, 1e-9)
+        return [Figure("forecasts", "loss", version, ratio, WORSE_LOSS, sure, now_s)]
+
+
+def watch_of(active: Runtime) -> Watch:
+    """The watch of a runtime."""
+    settings = active.settings
+    return Watch(
+        active.population,
+        active.models,
+        active.catalog,
+        active.desk,
+        WatchStore(active.client, active.keys),
+        active.locks,
+        active.clock,
+        active.refresh_rules,
+        Limits(settings.retrain_cooldown_s, settings.retrain_daily_cap),
+    )
+
+
+def losses(model: Bundle, past: Histories, today: int) -> Rows:
+    """Log loss of each customer known before the window [today - 30, today), which has closed."""
+    start = today - HORIZON_DAYS
+    said = predict_bundle(model, past, start - 1).forecasts
+    who = np.repeat(np.arange(len(past.starts) - 1), np.diff(past.starts))
+    inside = (past.day >= start) & (past.day < today)
+    bought = np.bincount(who[inside], minlength=len(past.starts) - 1) > 0
+    chance = np.clip(said.probability_30d[said.known], 1e-6, 1 - 1e-6)
+    came = bought[said.known]
+    return np.asarray(-np.where(came, np.log(chance), np.log1p(-chance)))
+
+
+def psi(before: Rows, after: Rows) -> float:
+    """Population stability index over the deciles of `before`; 0 = nothing moved.
+
+    >>> round(psi(np.arange(100.0), np.arange(100.0)), 6)
+    0.0
+    """
+    edges = np.unique(np.quantile(before, np.linspace(0.1, 0.9, 9)))
+    bins = len(edges) + 1
+    old = np.bincount(np.searchsorted(edges, before), minlength=bins) / len(before)
+    new = np.bincount(np.searchsorted(edges, after), minlength=bins) / len(after)
+    old, new = np.maximum(old, 1e-4), np.maximum(new, 1e-4)
+    return float(((new - old) * np.log(new / old)).sum())
+
+
+def _buyers(features: Rows) -> Rows:
+    return features[features[:, 1] > 0]
+
+
+def _error(values: Rows) -> float:
+    return float(values.std() / np.sqrt(len(values)))
+
+
+def _backtested(head: Any) -> float | None:
+    """The mean loss of what speaks for P(buy, 30 d), over the closed windows of its training."""
+    for told in head.get("model", {}).get("report", ()):
+        if (told.get("target"), told.get("horizon_days")) == ("buy", HORIZON_DAYS):
+            for row in told.get("candidates", ()):
+                if row.get("chosen"):
+                    return float(row["loss"])
+    return None
