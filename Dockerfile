@@ -20,7 +20,7 @@ RUN useradd --system --uid 10001 --no-create-home reflex \
 COPY --from=build /venv /venv
 USER reflex
 # Compiled once, here, and loaded by each worker; on another processor it compiles for itself.
-RUN python -c 'from models.recommend.neighbors import prepare; prepare()'
+RUN python -c 'from models.recommend.preparing import prepare; prepare()'
 WORKDIR /data
 VOLUME /data
 STOPSIGNAL SIGTERM

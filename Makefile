@@ -21,7 +21,7 @@ $(STAMP): requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
-	$(BIN)/python -c 'from models.recommend.neighbors import prepare; prepare()'
+	$(BIN)/python -c 'from models.recommend.preparing import prepare; prepare()'
 	touch $@
 
 test: $(STAMP)  ## Run all tests; PYTEST_ARGS="-k name" narrows them.

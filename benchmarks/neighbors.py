@@ -28,7 +28,8 @@ from scipy.sparse import csr_array, csr_matrix, diags_array
 
 from benchmarks.machine import machine
 from models.recommend.interactions import ItemTable, inverse_document_frequency
-from models.recommend.neighbors import MOST_ITEMS, NeighborIndex, TwoStage, prepare
+from models.recommend.neighbors import MOST_ITEMS, NeighborIndex, TwoStage
+from models.recommend.preparing import prepare
 from worker.store.snapshots import Snapshots
 
 K = 50

@@ -33,10 +33,10 @@ def index_findings(active: Runtime) -> Iterator[Finding]:
 
 def kernel_finding() -> Finding:
     """Whether this machine can compile and run the loops of the neighbor index."""
-    from models.recommend import kernels, neighbors  # noqa: PLC0415  only where they are used
+    from models.recommend import kernels, preparing  # noqa: PLC0415  only where they are used
 
     try:
-        neighbors.prepare()
+        preparing.prepare()
     except kernels.KernelError as error:
         advice = "numba needs a supported CPU and a folder it may write to: NUMBA_CACHE_DIR"
         return Finding("kernels", Level.FAIL, f"cannot be compiled here: {error}", advice)

@@ -81,10 +81,10 @@ def run_beat(settings: Settings, url: str) -> int:
 
 def _prepared() -> bool:
     """Have the compiled loops at hand before the first order, in the parent of all children."""
-    from models.recommend import kernels, neighbors  # noqa: PLC0415  only where they are used
+    from models.recommend import kernels, preparing  # noqa: PLC0415  only where they are used
 
     try:
-        neighbors.prepare()
+        preparing.prepare()
     except kernels.KernelError as error:
         log.error("this machine cannot compile the neighbor index", reason=str(error))  # noqa: TRY400
         return False

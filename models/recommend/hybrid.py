@@ -12,6 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommend.content import Content
+from models.recommend.hybrid_kernels import (
+    follow_twice,
+    name_all,
+    name_best,
+    parts_of,
+    take,
+    utilities,
+)
 from models.recommend.links import Follower, Links
 from models.recommend.popularity import Trends
 from models.recommend.repeats import OwnItems, RepeatHabits, due_items, repeat_features
@@ -69,7 +77,7 @@ class Liked(NamedTuple):
 class Candidates(NamedTuple):
     """Items that may be recommended to one customer.
 
-    columns   (c,) rising
+    columns   (c,) distinct
     features  (c, len(FEATURES)) float64 >= 0, as the members gave them
     bought    (c,) whether the customer has bought it
     due       (c,) its time to be bought again has come; True where it was never bought
@@ -104,21 +112,21 @@ class Collector:
         """
         self._shop = shop
         self.width = width
-        self._allowed = allowed
+        self._may = np.ones(width, dtype=np.bool_) if allowed is None else allowed
         trends = np.zeros((width, len(Trends._fields)))
         m = min(width, len(shop.trends.week))
         trends[:m] = np.column_stack([part[:m] for part in shop.trends])
         self._trends = trends
-        self._follower = Follower(width)
+        self._content = Follower(width)
         self._terms = Follower(len(shop.content.items.starts) - 1)
-        self._value = np.zeros(width)
+        self._every, self._recent, self._alike_to, self._liked, self._holders = np.zeros((5, width))
         self._place = np.full(width, -1, dtype=np.int64)
+        self._touched = np.zeros(width, dtype=np.int64)
+        self._named = np.zeros(width, dtype=np.int64)
         self._popular = self._most_popular()
 
     def _most_popular(self) -> Columns:
-        trends = self._trends
-        if self._allowed is not None:
-            trends = np.where(self._allowed[:, None], trends, 0.0)
+        trends = np.where(self._may[:, None], self._trends, 0.0)
         best = np.argsort(-trends, axis=0, kind="stable")[:MOST_POPULAR]
         sold = np.take_along_axis(trends, best, axis=0) > 0
         return np.unique(best[sold]).astype(np.int64)
@@ -126,41 +134,50 @@ class Collector:
     def collect(self, own: OwnItems, liked: Liked, today: int) -> Candidates:
         """Unite what the members name, and ask each of them about everything."""
         profile, weights = _profile(own)
-        every = self._follower.follow(self._shop.companions, profile, np.ones(len(profile)))
-        recent = self._follower.follow(self._shop.companions, profile, weights)
-        content = self._alike(profile, weights)
-        similar = liked.columns.astype(np.int64), liked.scores
-        columns = np.unique(
-            np.concatenate(
-                (
-                    self._best(*similar, MOST_SIMILAR),
-                    self._best(*every, MOST_TOGETHER),
-                    self._best(*recent, MOST_TOGETHER),
-                    self._best(*content, MOST_CONTENT),
-                    self._popular,
-                    self._permitted(own.columns),
-                )
-            )
-        )
+        every, recent, place = self._every, self._recent, self._place
+        links = self._shop.companions
+        touched = follow_twice(profile, weights, *links, every, recent, self._touched)
+        together = self._touched[:touched]
+        alike, scores = self._alike(profile, weights)
+        self._alike_to[alike] = scores
+        self._liked[liked.columns], self._holders[liked.columns] = liked.scores, liked.holders
+        out, may = self._named, self._may
+        named = name_best(liked.columns, self._liked, MOST_SIMILAR, may, place, out, 0)
+        named = name_best(together, every, MOST_TOGETHER, may, place, out, named)
+        named = name_best(together, recent, MOST_TOGETHER, may, place, out, named)
+        named = name_best(alike, self._alike_to, MOST_CONTENT, may, place, out, named)
+        named = name_all(self._popular, may, place, out, named)
+        named = name_all(own.columns, may, place, out, named)
+        columns = out[:named].copy()
+        found = self._features(columns, own, today)
+        place[columns] = -1
+        every[together], recent[together] = 0.0, 0.0
+        self._alike_to[alike] = 0.0
+        self._liked[liked.columns], self._holders[liked.columns] = 0.0, 0.0
+        return found
+
+    def _features(self, columns: Columns, own: OwnItems, today: int) -> Candidates:
         features = np.zeros((len(columns), len(FEATURES)))
-        place = self._lookup(own.columns, columns)
-        mine = place >= 0
-        count = np.zeros(len(columns), dtype=np.int64)
-        count[mine] = own.times[place[mine]]
+        at = self._place[own.columns]
+        here = np.flatnonzero(at >= 0)
+        at = at[here]
         said = repeat_features(own, self._shop.habits, today)
-        features[mine, :7] = said[place[mine]]
-        due = np.ones(len(columns), dtype=np.bool_)
-        due[mine] = due_items(own, self._shop.habits, today)[place[mine]]
-        features[:, 7] = count > 0
-        features[mine, 8] = own.looked[place[mine]]
-        features[:, SIMILAR] = self._at(*similar, columns)
-        holders = self._at(similar[0], liked.holders.astype(np.float64), columns)
-        features[:, SIMILAR + 1] = holders
-        features[:, TOGETHER] = self._at(*every, columns)
-        features[:, TOGETHER + 1] = self._at(*recent, columns)
+        features[at, :7] = said[here]
+        features[at, 7] = own.times[here] > 0
+        features[at, 8] = own.looked[here]
+        take(columns, self._liked, features, SIMILAR)
+        take(columns, self._holders, features, SIMILAR + 1)
+        take(columns, self._every, features, TOGETHER)
+        take(columns, self._recent, features, TOGETHER + 1)
         features[:, POPULAR] = self._trends[columns]
-        features[:, CONTENT] = self._at(*content, columns)
-        return Candidates(columns, features, count > 0, due, place, holders.astype(np.int64))
+        take(columns, self._alike_to, features, CONTENT)
+        bought, due = np.zeros(len(columns), np.bool_), np.ones(len(columns), np.bool_)
+        bought[at] = own.times[here] > 0
+        due[at] = due_items(own, self._shop.habits, today)[here]
+        mine = np.full(len(columns), -1, dtype=np.int64)
+        mine[at] = here
+        holders = features[:, SIMILAR + 1].astype(np.int64)
+        return Candidates(columns, features, bought, due, mine, holders)
 
     def _alike(self, profile: Columns, weights: Floats) -> tuple[Columns, Floats]:
         """Items whose terms are like those of the profile: their cosine."""
@@ -170,39 +187,12 @@ class Collector:
             kept = np.argpartition(weight, len(weight) - _MOST_TERMS)[-_MOST_TERMS:]
             terms, weight = terms[kept], weight[kept]
         norm = np.sqrt(weight @ weight)
-        return self._follower.follow(content.items, terms, weight / norm if norm > 0 else weight)
-
-    def _permitted(self, columns: Columns) -> Columns:
-        return columns if self._allowed is None else columns[self._allowed[columns]]
+        return self._content.follow(content.items, terms, weight / norm if norm > 0 else weight)
 
     def usable(self, columns: Columns, hidden: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which candidates may be listed; `hidden` columns may not."""
-        allowed = (
-            np.ones(len(columns), np.bool_) if self._allowed is None else self._allowed[columns]
-        )
+        allowed: NDArray[np.bool_] = self._may[columns]
         return allowed & ~np.isin(columns, hidden) if len(hidden) else allowed
-
-    def _best(self, columns: Columns, scores: Floats, most: int) -> Columns:
-        """The columns of the `most` highest scores that are allowed."""
-        if self._allowed is not None:
-            usable = self._allowed[columns]
-            columns, scores = columns[usable], scores[usable]
-        if len(columns) <= most:
-            return columns
-        return columns[np.argpartition(scores, len(scores) - most)[-most:]]
-
-    def _at(self, columns: Columns, scores: Floats, wanted: Columns) -> Floats:
-        """The scores of the wanted columns, 0 for those that have none."""
-        self._value[columns] = scores
-        found = self._value[wanted]
-        self._value[columns] = 0.0
-        return found
-
-    def _lookup(self, columns: Columns, wanted: Columns) -> Columns:
-        self._place[columns] = np.arange(len(columns))
-        found = self._place[wanted]
-        self._place[columns] = -1
-        return found
 
 
 def _profile(own: OwnItems) -> tuple[Columns, Floats]:
@@ -229,17 +219,34 @@ def expanded(features: Floats) -> Floats:
     return np.concatenate((unit, np.sqrt(unit)), axis=1)
 
 
-def contributions(inputs: Floats, weights: Floats) -> Floats:
-    """What each member adds to the utility.
+class Utilities(NamedTuple):
+    """What some candidates are worth under a list's weights.
 
-    inputs   (c, 2 f) of `expanded`
-    weights  (2 f,)
-    Returns  (c, len(MEMBERS)); the sum over members is the utility
+    utility  (c,)
+    most     (f,) the maximum of each feature among them
     """
-    f = len(FEATURES)
-    product = inputs * weights
-    both = product[:, :f] + product[:, f:]
-    result = np.zeros((len(inputs), len(MEMBERS)))
-    for member in range(len(MEMBERS)):
-        result[:, member] = both[:, member == MEMBER_OF].sum(axis=1)
-    return result
+
+    utility: Floats
+    most: Floats
+
+
+def utilities_of(features: Floats, places: Columns, weights: Floats) -> Utilities:
+    """`expanded(features[places]) @ weights`, without the arrays between.
+
+    places   (c,) rows of features
+    weights  (2 f,)
+    """
+    most, utility = np.zeros(features.shape[1]), np.zeros(len(places))
+    utilities(features, places, weights, most, utility)
+    return Utilities(utility, most)
+
+
+def contributions(features: Floats, places: Columns, weights: Floats, most: Floats) -> Floats:
+    """What each member adds to the utility of some candidates.
+
+    most     of `utilities_of`
+    Returns  (places, len(MEMBERS)); the sum over members is the utility
+    """
+    parts = np.zeros((len(places), len(MEMBERS)))
+    parts_of(features, places, weights, most, MEMBER_OF, parts)
+    return parts

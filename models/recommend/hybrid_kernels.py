@@ -12,7 +12,7 @@ and hold zeros (`place`: -1) between two calls.
 
 import numpy as np
 
-from models.recommend.links import compiled
+from models.recommend.kernels import compiled
 
 
 @compiled
@@ -48,31 +48,60 @@ def name_best(columns, scores, most, allowed, place, out, named):
     values = np.empty(len(columns))
     kept = 0
     for q in range(len(columns)):
-        column = columns[q]
-        if allowed[column] and scores[column] > 0.0:
-            values[kept] = scores[column]
+        if allowed[columns[q]] and scores[columns[q]] > 0.0:
+            values[kept] = scores[columns[q]]
             kept += 1
-    least, ties = 0.0, kept
-    if kept > most:
-        least = np.partition(values[:kept], kept - most)[kept - most]
-        ties = most
-        for q in range(kept):
-            if values[q] > least:
-                ties -= 1
+    least, ties = _least_of(values[:kept], most)
     for q in range(len(columns)):
         column = columns[q]
         score = scores[column]
         if score <= 0.0 or score < least or not allowed[column]:
             continue
-        if kept > most and score == least:
-            if ties == 0:
-                continue
+        if score == least:
             ties -= 1
+            if ties < 0:
+                continue
         if place[column] < 0:
             place[column] = named
             out[named] = column
             named += 1
     return named
+
+
+@compiled
+def _least_of(values, most):
+    """The least of the `most` highest values, and how many of those equal it.
+
+    A heap of the highest so far, whose root is the least: most values are below it at once.
+    """
+    if len(values) <= most:
+        return 0.0, 0
+    heap = values[:most].copy()
+    for start in range(most // 2 - 1, -1, -1):
+        _sink(heap, start)
+    for q in range(most, len(values)):
+        if values[q] > heap[0]:
+            heap[0] = values[q]
+            _sink(heap, 0)
+    ties = 0
+    for q in range(most):
+        ties += heap[q] == heap[0]
+    return heap[0], ties
+
+
+@compiled
+def _sink(heap, at):
+    """Restore a heap (the least first) below one place."""
+    while True:
+        child = 2 * at + 1
+        if child >= len(heap):
+            return
+        if child + 1 < len(heap) and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[at] <= heap[child]:
+            return
+        heap[at], heap[child] = heap[child], heap[at]
+        at = child
 
 
 @compiled
@@ -107,8 +136,7 @@ def utilities(features, places, weights, most, utility):
     for q in range(len(places)):
         for j in range(f):
             value = features[places[q], j]
-            if value > most[j]:
-                most[j] = value
+            most[j] = max(most[j], value)
     for q in range(len(places)):
         total = 0.0
         for j in range(f):

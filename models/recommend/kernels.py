@@ -5,7 +5,7 @@ Postings and rows come twice: of the base (read-only, mapped from a snapshot) an
 `inv` of a slot is 1 / norm of its values, 0 where nobody lives.
 
 The first use compiles into a cache beside this file (or in the user's cache folder), which later
-processes load; `neighbors.prepare` does it ahead and says so where this machine cannot.
+processes load; `preparing.prepare` does it ahead and says so where this machine cannot.
 
 >>> heap = np.array([1.0, 2.0, 5.0])
 >>> _sift(heap, 3, 4.0), heap.tolist()

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from models.checks import DomainError, ShapeError, require
-from models.recommend import index_base, kernels, row_kernels
+from models.recommend import index_base, row_kernels
 from models.recommend.index_base import Base
 from models.recommend.index_rows import Columns, IndexRows, spare_slots
 from models.recommend.interactions import ItemTable
-from models.recommend.links import Follower, Links
 from models.recommend.similarity import DECIMALS, Nearest, Similarity, TwoStage
 
 __all__ = ["DECIMALS", "MOST_ITEMS", "Items", "NeighborIndex", "Similarity", "TwoStage"]
@@ -399,29 +398,3 @@ def _heaviest(rows: csr_array, idf: Floats) -> csr_array:
         kept[rows.indptr[i] + light] = False
     starts = np.concatenate(([0], np.cumsum(kept)))[rows.indptr]
     return csr_array((rows.data[kept], rows.indices[kept], starts), shape=rows.shape)
-
-
-def prepare() -> None:
-    """Compile all kernels, or load them as they were compiled before, by using each once.
-
-    Raises  KernelError where this machine cannot
-    """
-    try:
-        matrix = csr_array(np.array([[1.0, 0.0], [1.0, 2.0]]))
-        index = NeighborIndex.build(["a", "b"], ItemTable(["x", "y"]), matrix)
-        for similarity in Similarity:
-            index.similar(["a"], 1, similarity, two_stage=TwoStage())
-        index.similar(["a", "b"], index.watched)
-        index.update("a", ["x", "z"], [1.0, 1.0], watch=True)
-        index.take_nudges()
-        near = index.similar(["b"], 1)[0]
-        index.rows(index.customers())
-        index.liked(near, by_idf=True)
-        index.unseen("b", near, 1)
-        index.together(["x"], 1)
-        link = Links(np.array([0, 1]), np.zeros(1, np.int32), np.ones(1))
-        Follower(1).follow(link, np.zeros(1, np.int64), np.ones(1))
-    except Exception as error:  # numba and LLVM raise whatever they like
-        raise kernels.KernelError(f"{type(error).__name__}: {error}") from error
-    if near != [("a", round(1 / np.sqrt(10), DECIMALS))]:
-        raise kernels.KernelError(f"compiled loops answer {near}")

@@ -17,7 +17,7 @@ from models.recommend.hybrid import (
     Collector,
     Liked,
     contributions,
-    expanded,
+    utilities_of,
 )
 from models.recommend.model import Recommender, empty_recommender, from_state, to_state
 from models.recommend.reasons import habit, novelty
@@ -129,13 +129,13 @@ def recommend(
     made = []
     for weights, chosen in lists:
         places = np.flatnonzero(chosen)
-        inputs = expanded(found.features[places])
-        utility = (inputs @ weights).round(_DECIMALS)
+        utility, most = utilities_of(found.features, places, weights)
+        utility = utility.round(_DECIMALS)
         if asked.segment is not None:
             _segment_first(utility, found.features[places, SIMILAR] > 0)
         columns = found.columns[places]
         best = _pick(utility, columns, item_ids, count, asked.customer_id, categories, rules)
-        parts = contributions(inputs[best], weights)
+        parts = contributions(found.features, places[best], weights, most)
         why = _reason(found, own, places[best], parts, asked)
         made.append(_suggestions(columns[best], utility[best], parts, item_ids, why))
     return Recommendations(*made)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checks import require, same_shape
+from models.recommend.hybrid_kernels import gather
 from models.recommend.interactions import Interactions
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -122,30 +123,30 @@ def own_items(
         none, zero = np.zeros(0, dtype=np.int64), np.zeros(0)
         return OwnItems(none, none, none, none, zero, zero, zero)
     order = np.lexsort((days, columns))
-    column, day, weight = (
-        columns[order].astype(np.int64),
-        days[order].astype(np.int64),
-        weights[order],
-    )
-    bought = weight >= 1
-    starts = np.concatenate(([0], np.flatnonzero(np.diff(column)) + 1))
-    trip = np.unique(day[bought]) if bought.any() else day[:1]
-    decayed = weight * np.exp2((day - day.max()) / half_life_days)
-    later = len(trip) - 1 - np.minimum(np.searchsorted(trip, day), len(trip) - 1)
-    count = np.add.reduceat(bought.astype(np.int64), starts)
-    first = np.minimum.reduceat(np.where(bought, day, np.iinfo(np.int64).max), starts)
-    last = np.maximum.reduceat(np.where(bought, day, 0), starts)
-    found = OwnItems(
-        column[starts],
-        count,
-        np.where(count > 0, first, 0),
+    column, day = columns[order].astype(np.int64), days[order].astype(np.int64)
+    weight = weights[order].astype(np.float64)
+    trips = np.sort(day[weight >= 1])
+    trips = trips[np.diff(trips, prepend=trips[:1] - 1) > 0]
+    e = len(column)
+    item, times, first, last = np.zeros((4, e), dtype=np.int64)
+    sums = np.zeros((3, e))
+    w = gather(
+        column,
+        day,
+        weight,
+        trips,
+        half_life_days,
+        _PER_PURCHASE_DAY,
+        item,
+        times,
+        first,
         last,
-        np.add.reduceat(np.where(bought, decayed, 0.0), starts),
-        np.add.reduceat(np.where(bought, _PER_PURCHASE_DAY**later, 0.0), starts),
-        np.add.reduceat(np.where(bought, 0.0, decayed), starts),
+        sums,
     )
-    if len(starts) <= MOST_OWN:
+    found = OwnItems(item[:w], times[:w], first[:w], last[:w], *sums[:, :w])
+    if w <= MOST_OWN:
         return found
+    starts = np.searchsorted(column, item[:w])
     latest = np.maximum.reduceat(day, starts)
     kept = np.sort(np.argsort(-latest, kind="stable")[:MOST_OWN])
     return OwnItems._make(part[kept] for part in found)

@@ -76,6 +76,24 @@ def put_postings(slot, items, values, kept, postings, room, end):
 
 
 @compiled
+def _spread_row(items, weights, score, length, idf, total, holders, touched, found):
+    """Spread one row; `length` < 0: at its own unit length, without idf."""
+    plain = length < 0
+    if plain:
+        length = np.sqrt((weights * weights).sum())
+    factor = score / length if length > 0 else 0.0
+    for at in range(len(items)):
+        item = items[at]
+        if holders[item] == 0:
+            touched[found] = item
+            found += 1
+        holders[item] += 1
+        weight = factor * weights[at]
+        total[item] += weight if plain else weight * idf[item]
+    return found
+
+
+@compiled
 def spread(slots, scores, norm, idf, base, overlay, total, holders, touched):
     """Add each slot's row, idf-weighted, over its norm and times its score, to `total`.
 
@@ -89,25 +107,18 @@ def spread(slots, scores, norm, idf, base, overlay, total, holders, touched):
     found = 0
     for c in range(len(slots)):
         slot = slots[c]
+        length = norm[slot] if len(norm) > 0 else -1.0
         if slot < rows:
-            first, last = b_start[slot], b_start[slot + 1]
+            span = slice(b_start[slot], b_start[slot + 1])
+            found = _spread_row(
+                b_item[span], b_weight[span], scores[c], length, idf, total, holders, touched, found
+            )
         else:
             first = o_start[slot - rows]
-            last = first + o_length[slot - rows]
-        length = norm[slot] if len(norm) > 0 else 0.0
-        if len(norm) == 0:
-            for at in range(first, last):
-                length += (b_weight[at] if slot < rows else o_weight[at]) ** 2
-            length = np.sqrt(length)
-        factor = scores[c] / length if length > 0 else 0.0
-        for at in range(first, last):
-            item = b_item[at] if slot < rows else o_item[at]
-            if holders[item] == 0:
-                touched[found] = item
-                found += 1
-            holders[item] += 1
-            weight = factor * (b_weight[at] if slot < rows else o_weight[at])
-            total[item] += weight * idf[item] if len(norm) > 0 else weight
+            span = slice(first, first + o_length[slot - rows])
+            found = _spread_row(
+                o_item[span], o_weight[span], scores[c], length, idf, total, holders, touched, found
+            )
     return found
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from models.recommend import kernels, neighbors, similarity
+from models.recommend import kernels, preparing, similarity
 from models.recommend.interactions import ItemTable
 from models.recommend.neighbors import MOST_ITEMS, NeighborIndex
 from worker import serve
@@ -72,7 +72,7 @@ def test_a_worker_that_cannot_compile_says_so_and_ends(monkeypatch):
 
     monkeypatch.setattr(kernels, "accumulate", broken)
     with pytest.raises(kernels.KernelError, match="no compiler for this processor"):
-        neighbors.prepare()
+        preparing.prepare()
     monkeypatch.setattr(serve, "configure", lambda *_: None)
     monkeypatch.setattr(serve, "configure_logs", lambda *_: None)
     settings = Settings(redis_url="redis://localhost:1")

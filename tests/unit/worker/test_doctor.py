@@ -143,13 +143,13 @@ def test_a_snapshot_is_missed_where_customers_are_many_and_when_nobody_renews_it
 
 
 def test_a_machine_that_cannot_compile_is_told(monkeypatch):
-    from models.recommend import kernels, neighbors
+    from models.recommend import kernels, preparing
 
     assert kernel_finding().level is Level.OK
 
     def broken():
         raise kernels.KernelError("no LLVM")
 
-    monkeypatch.setattr(neighbors, "prepare", broken)
+    monkeypatch.setattr(preparing, "prepare", broken)
     assert kernel_finding().level is Level.FAIL
     assert "no LLVM" in kernel_finding().found

@@ -1,0 +1,54 @@
+"""Ready before the first customer: every compiled loop is compiled, or loaded as it was before."""
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from models.recommend import kernels
+from models.recommend.hybrid import Collector, Liked
+from models.recommend.interactions import ItemTable
+from models.recommend.neighbors import NeighborIndex
+from models.recommend.recommender import Asked, empty_recommender, own_items, recommend
+from models.recommend.similarity import DECIMALS, Similarity, TwoStage
+
+
+def prepare() -> None:
+    """Compile all kernels, or load them as they were compiled before, by using each once.
+
+    Raises  KernelError where this machine cannot
+    """
+    try:
+        near = _search()
+        _list(near)
+    except Exception as error:  # numba and LLVM raise whatever they like
+        raise kernels.KernelError(f"{type(error).__name__}: {error}") from error
+    if near != [("a", round(1 / np.sqrt(10), DECIMALS))]:
+        raise kernels.KernelError(f"compiled loops answer {near}")
+
+
+def _index() -> NeighborIndex:
+    matrix = csr_array(np.array([[1.0, 0.0], [1.0, 2.0]]))
+    return NeighborIndex.build(["a", "b"], ItemTable(["x", "y"]), matrix)
+
+
+def _search() -> list[tuple[str, float]]:
+    index = _index()
+    for similarity in Similarity:
+        index.similar(["a"], 1, similarity, two_stage=TwoStage())
+    index.similar(["a", "b"], index.watched)
+    index.update("a", ["x", "z"], [1.0, 1.0], watch=True)
+    index.take_nudges()
+    near = index.similar(["b"], 1)[0]
+    index.rows(index.customers())
+    index.unseen("b", near, 1)
+    index.liked(near, by_idf=True)
+    index.together(["x"], 1)
+    return near
+
+
+def _list(near: list[tuple[str, float]]) -> None:
+    shop, items, day = empty_recommender(("x", "y")), np.zeros(2, np.int64), np.array([1, 9])
+    own = own_items(items, day, np.ones(2), half_life_days=shop.half_life_days)
+    for allowed in (None, np.ones(2, dtype=np.bool_)):
+        collector = Collector(shop.shop(), 2, allowed)
+        asked = Asked("a", own, Liked(*_index().liked(near)), 30, np.zeros(0, np.int64))
+        recommend(shop, collector, shop.items, asked)

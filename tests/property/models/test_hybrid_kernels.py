@@ -1,0 +1,97 @@
+"""The hybrid's compiled loops do what the plain arrays would."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from models.recommend.hybrid import (
+    FEATURES,
+    MEMBER_OF,
+    MEMBERS,
+    contributions,
+    expanded,
+    utilities_of,
+)
+from models.recommend.hybrid_kernels import name_all, name_best
+from models.recommend.repeats import own_items
+
+F = len(FEATURES)
+SCORES = st.sampled_from([0.0, 0.25, 1.0, 1.0, 3.5]) | st.floats(0, 1e6)
+
+
+@given(
+    arrays.arrays(np.float64, st.tuples(st.integers(1, 12), st.just(F)), elements=SCORES),
+    arrays.arrays(np.float64, 2 * F, elements=st.floats(-5, 5)),
+    st.data(),
+)
+def test_utilities_are_the_weighted_inputs_and_members_add_up_to_them(features, weights, data):
+    chosen = data.draw(st.lists(st.booleans(), min_size=len(features), max_size=len(features)))
+    places = np.flatnonzero(chosen)
+    found = utilities_of(features, places, weights)
+    inputs = expanded(features[places])
+    assert np.allclose(found.utility, inputs @ weights, rtol=1e-12, atol=1e-9)
+    parts = contributions(features, places, weights, found.most)
+    both = inputs * weights
+    for member in range(len(MEMBERS)):
+        wanted = both[:, np.tile(member == MEMBER_OF, 2)].sum(axis=1)
+        assert np.allclose(parts[:, member], wanted, atol=1e-9)
+
+
+@given(
+    arrays.arrays(np.float64, st.integers(1, 60), elements=SCORES),
+    st.integers(1, 20),
+    st.data(),
+)
+def test_the_best_allowed_columns_are_named_once(scores, most, data):
+    width = len(scores)
+    some = st.lists(st.integers(0, width - 1), unique=True, max_size=width)
+    columns, before = np.array(data.draw(some), np.int32), np.array(data.draw(some), np.int64)
+    allowed = np.array(data.draw(st.lists(st.booleans(), min_size=width, max_size=width)))
+    place, out = np.full(width, -1), np.zeros(width, np.int64)
+    named = name_all(before, allowed, place, out, 0)
+    assert out[:named].tolist() == [one for one in before if allowed[one]]
+    first = out[:named].tolist()
+    named = name_best(columns, scores, most, allowed, place, out, named)
+    usable = [one for one in columns if allowed[one] and scores[one] > 0]
+    best = sorted((scores[one] for one in usable), reverse=True)[:most]
+    told = out[:named].tolist()
+    assert len(set(told)) == named
+    assert [place[one] for one in told] == list(range(named))
+    added = [one for one in usable if one in told]
+    new = [one for one in told if one not in first]
+    assert set(new) <= set(usable)
+    if best:
+        assert {one for one in usable if scores[one] > best[-1]} <= set(added)
+        assert all(scores[one] >= best[-1] for one in new)
+        assert len(new) <= len(best)
+
+
+EVENTS = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 400), st.sampled_from([1.0, 0.3])),
+    min_size=1, max_size=40, unique_by=lambda event: event[:2],
+)  # fmt: skip
+
+
+@given(EVENTS, st.randoms())
+def test_own_items_are_gathered_in_any_sequence(events, random):
+    def gathered(told):
+        columns, days, weights = (np.array(part) for part in zip(*told, strict=True))
+        return own_items(columns, days, weights.astype(np.float64), half_life_days=60.0)
+
+    shuffled = list(events)
+    random.shuffle(shuffled)
+    own, again = gathered(events), gathered(shuffled)
+    assert all(a.tolist() == b.tolist() for a, b in zip(own, again, strict=True))
+    newest = max(day for _, day, _ in events)
+    trips = sorted({day for _, day, weight in events if weight >= 1})
+    for at, column in enumerate(own.columns.tolist()):
+        bought = sorted(day for one, day, weight in events if one == column and weight >= 1)
+        seen = [day for one, day, weight in events if one == column and weight < 1]
+        assert own.times[at] == len(bought)
+        assert own.first_day[at] == (bought[0] if bought else 0)
+        assert own.last_day[at] == (bought[-1] if bought else 0)
+        assert np.isclose(own.weight[at], sum(2 ** ((day - newest) / 60) for day in bought))
+        later = [sum(trip > day for trip in trips) for day in bought]
+        assert np.isclose(own.fast[at], sum(0.85**count for count in later))
+        assert np.isclose(own.looked[at], sum(0.3 * 2 ** ((day - newest) / 60) for day in seen))
