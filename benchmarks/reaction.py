@@ -21,7 +21,10 @@ SECRET = "whsec_" + base64.b64encode(bytes(24)).decode()
 
 
 def measure(url: str, customers: int) -> dict[str, Any]:
-    """Customers per second from an order in the stream to the outbox row, one process."""
+    """Customers per second from an order in the stream to the outbox row, one process.
+
+    The time covers those whom the orders nudged, too; they do not count as customers.
+    """
     settings = Settings(
         webhook_url="https://crm.invalid/", webhook_secret=SECRET, lag_limit=10**9, redis_url=url
     )
@@ -36,11 +39,12 @@ def measure(url: str, customers: int) -> dict[str, Any]:
     runtime.ingest.drain()
     refreshed = runtime.refresh.drain()
     seconds = time.perf_counter() - start
-    if refreshed != len(reacting):
+    if refreshed < len(reacting):
         raise RuntimeError(f"{refreshed} customers were refreshed, {len(reacting)} had ordered")
     waiting = len(runtime.deliver_store.waiting(runtime.destination_names))
     return {
-        "customers_per_s": round(refreshed / seconds),
+        "customers_per_s": round(len(reacting) / seconds),
+        "nudged": refreshed - len(reacting),
         "outbox_rows": waiting,
         "bytes_per_customer": round(_bytes_per_customer(runtime, rng, customers)),
         "stream_bytes_per_event": round(_stream_bytes(runtime)),
