@@ -68,7 +68,7 @@ def customer_view(active: Runtime, customer_id: str) -> View:
 def recommended(active: Runtime, customer_id: str, count: int) -> dict[str, Any]:
     """Both lists of a customer as they are now, with what each member says."""
     one, at = customer_view(active, customer_id), desk(active)
-    near = at.neighbors.similar([customer_id], at.recommender.k_neighbors)[0]
+    (near,) = at.neighbors.near([customer_id], at.recommender.k_neighbors)
     lists = lists_of(
         one, near, at.recommender, at.neighbors, at.shelf, at.calendar, at.today, count=count
     )
@@ -77,7 +77,7 @@ def recommended(active: Runtime, customer_id: str, count: int) -> dict[str, Any]
     return {
         "customer_id": customer_id,
         "model_version": at.version,
-        "similar_customers_asked": len(near),
+        "similar_customers_asked": len(near.slots),
         "in_holdout": in_holdout(customer_id, holdout),
         "resting": resting(one.signals, at.today),
         **_listed(lists),

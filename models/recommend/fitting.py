@@ -207,8 +207,8 @@ def candidates(
         _own_of(past, asked, recommender.half_life_days),
         strict=True,
     ):
-        similar = index.similar([_name(customer)], recommender.k_neighbors)[0]
-        liked = Liked(*index.liked(similar, power=power))
+        (near,) = index.near([_name(customer)], recommender.k_neighbors)
+        liked = Liked(*index.liked(near, power=power))
         yield collector.collect(own, liked, today)
 
 

@@ -21,7 +21,7 @@ from models.recommend.index_rows import Columns, IndexRows, spare_slots
 from models.recommend.interactions import ItemTable
 from models.recommend.similarity import DECIMALS, Nearest, Similarity, TwoStage
 
-__all__ = ["DECIMALS", "MOST_ITEMS", "Items", "NeighborIndex", "Similarity", "TwoStage"]
+__all__ = ["DECIMALS", "MOST_ITEMS", "Items", "Near", "NeighborIndex", "Similarity", "TwoStage"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -44,6 +44,17 @@ class Items(NamedTuple):
     columns: Columns
     scores: Floats
     holders: NDArray[np.int32]
+
+
+class Near(NamedTuple):
+    """Nearest customers, best first.
+
+    slots   (c,) int32 in the index, until it changes
+    scores  (c,) float64 in (0, 1]
+    """
+
+    slots: NDArray[np.int32]
+    scores: Floats
 
 
 class NeighborIndex:
@@ -242,6 +253,18 @@ class NeighborIndex:
         Returns    per customer (id, score) by falling score, equal scores by id; scores in (0, 1],
                    rounded to 9 decimals; never the customer itself; [] for who has no row
         """
+        nearest = self.near(customer_ids, k, by, two_stage=two_stage)
+        return [self.named(one) for one in nearest]
+
+    def near(
+        self,
+        customer_ids: Sequence[str],
+        k: int,
+        by: Similarity = Similarity.COSINE,
+        *,
+        two_stage: TwoStage | None = None,
+    ) -> list[Near]:
+        """`similar` without names: good until the next change of the index."""
         require(k >= 0, "k >= 0")
         chosen = two_stage or self.two_stage
         self._nearest.items = len(self.items)
@@ -254,8 +277,13 @@ class NeighborIndex:
                 self._rows.set_threshold(slot, float(scores[self.watched - 1]) if full else _ANY)
             if customer_id in self._before:
                 self._found[customer_id] = slots[: self.watched]
-            answers.append(list(zip(self._rows.names(slots), scores.tolist(), strict=True)))
+            answers.append(Near(slots, scores))
         return answers
+
+    def named(self, near: Near, count: int | None = None) -> list[tuple[str, float]]:
+        """Ids and scores of the first `count`, None = all."""
+        slots, scores = near.slots[:count], near.scores[:count]
+        return list(zip(self._rows.names(slots), scores.tolist(), strict=True))
 
     def inherit(self, before: NeighborIndex, *, private: bool) -> None:
         """Take over what another index of these customers knows of their lists, for `take_nudges`.
@@ -286,18 +314,12 @@ class NeighborIndex:
         self._found.clear()
         return names
 
-    def liked(
-        self, similar: Sequence[tuple[str, float]], *, power: float = 1.0, by_idf: bool = False
-    ) -> Items:
+    def liked(self, near: Near, *, power: float = 1.0, by_idf: bool = False) -> Items:
         """What similar customers hold: their rows at unit length times score ** power, added up.
 
-        similar  (customer id, score >= 0), as `similar` returns them
         by_idf   weigh the items of a row by their idf too
         """
-        slots = self._rows.slots(who for who, _ in similar)
-        scores = np.array([score for _, score in similar], dtype=np.float64) ** power
-        there = slots >= 0
-        return self._spread(slots[there], scores[there], self._rows.norm if by_idf else _NO_NORM)
+        return self._spread(near.slots, near.scores**power, self._rows.norm if by_idf else _NO_NORM)
 
     def unseen(
         self, customer_id: str, similar: Sequence[tuple[str, float]], count: int
@@ -357,7 +379,7 @@ class NeighborIndex:
         base = int(start[column + 1] - start[column]) if column + 1 < len(start) else 0
         return base + int(self._rows.overlay.postings[1][column])
 
-    def _spread(self, slots: NDArray[np.int64], scores: Floats, norm: Floats) -> Items:
+    def _spread(self, slots: NDArray[np.integer], scores: Floats, norm: Floats) -> Items:
         rows = self._rows
         found = row_kernels.spread(
             slots, scores, norm, rows.idf, rows.base_rows, rows.overlay.rows,

@@ -18,7 +18,7 @@ def prepare() -> None:
     """
     try:
         near = _search()
-        _list(near)
+        _list()
     except Exception as error:  # numba and LLVM raise whatever they like
         raise kernels.KernelError(f"{type(error).__name__}: {error}") from error
     if near != [("a", round(1 / np.sqrt(10), DECIMALS))]:
@@ -40,15 +40,15 @@ def _search() -> list[tuple[str, float]]:
     near = index.similar(["b"], 1)[0]
     index.rows(index.customers())
     index.unseen("b", near, 1)
-    index.liked(near, by_idf=True)
+    index.liked(*index.near(["b"], 1), by_idf=True)
     index.together(["x"], 1)
     return near
 
 
-def _list(near: list[tuple[str, float]]) -> None:
+def _list() -> None:
+    index = _index()
     shop, items, day = empty_recommender(("x", "y")), np.zeros(2, np.int64), np.array([1, 9])
     own = own_items(items, day, np.ones(2), half_life_days=shop.half_life_days)
-    for allowed in (None, np.ones(2, dtype=np.bool_)):
-        collector = Collector(shop.shop(), 2, allowed)
-        asked = Asked("a", own, Liked(*_index().liked(near)), 30, np.zeros(0, np.int64))
-        recommend(shop, collector, shop.items, asked)
+    liked = Liked(*index.liked(*index.near(["b"], 1)))
+    asked = Asked("a", own, liked, 30, np.zeros(0, np.int64))
+    recommend(shop, Collector(shop.shop(), 2), shop.items, asked)

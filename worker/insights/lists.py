@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from integrations.insight import Recommendation, SimilarCustomer
-from models.recommend.neighbors import NeighborIndex
+from models.recommend.neighbors import Near, NeighborIndex
 from models.recommend.recommender import (
     Asked,
     Liked,
@@ -45,14 +44,14 @@ def add_lists(
         return
     shelf = options.shelf or Shelf()
     asked = max(options.similar_customers, recommender.k_neighbors)
-    nearest = index.similar([subject.view.customer_id for subject in subjects], asked)
+    nearest = index.near([subject.view.customer_id for subject in subjects], asked)
     version = live.version("recommendations") or 0
     for part, subject, near in zip(parts, subjects, nearest, strict=True):
         view = subject.view
-        part["similar_customers"] = tuple(
-            SimilarCustomer(customer_id=customer, score=round(score, 4))
-            for customer, score in near[: options.similar_customers]
-        )
+        part["similar_customers"] = [
+            {"customer_id": customer, "score": round(score, 4)}
+            for customer, score in index.named(near, options.similar_customers)
+        ]
         if in_holdout(view.customer_id, options.holdout):
             part["abstained"]["recommendations"] = _HELD_OUT
             continue
@@ -62,20 +61,20 @@ def add_lists(
             count=options.recommendations, segment=segment and (segment.id, segment.name),
         )  # fmt: skip
         for name, found in zip(Recommendations._fields, lists, strict=True):
-            part[name] = tuple(
-                Recommendation(
-                    item_id=one.item_id,
-                    score=round(one.score, 4),
-                    reason=one.reason,
-                    members=dict(one.parts),
-                    rec_id=rec_id_of(
+            part[name] = [
+                {
+                    "item_id": one.item_id,
+                    "score": round(one.score, 4),
+                    "reason": one.reason,
+                    "members": dict(one.parts),
+                    "rec_id": rec_id_of(
                         RecId(name, _loudest(one), position, version),
                         view.customer_id,
                         one.item_id,
                     ),
-                )
+                }
                 for position, one in enumerate(found, 1)
-            )
+            ]
 
 
 def _loudest(one: Suggestion) -> str:
@@ -85,7 +84,7 @@ def _loudest(one: Suggestion) -> str:
 
 def lists_of(
     view: View,
-    near: Sequence[tuple[str, float]],
+    near: Near,
     recommender: Recommender,
     index: NeighborIndex,
     shelf: Shelf,

@@ -1,7 +1,7 @@
 """The hybrid's compiled loops do what the plain arrays would."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -20,6 +20,7 @@ F = len(FEATURES)
 SCORES = st.sampled_from([0.0, 0.25, 1.0, 1.0, 3.5]) | st.floats(0, 1e6)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(
     arrays.arrays(np.float64, st.tuples(st.integers(1, 12), st.just(F)), elements=SCORES),
     arrays.arrays(np.float64, 2 * F, elements=st.floats(-5, 5)),
@@ -38,6 +39,7 @@ def test_utilities_are_the_weighted_inputs_and_members_add_up_to_them(features, 
         assert np.allclose(parts[:, member], wanted, atol=1e-9)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(
     arrays.arrays(np.float64, st.integers(1, 60), elements=SCORES),
     st.integers(1, 20),
@@ -73,6 +75,7 @@ EVENTS = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)  # the first call compiles
 @given(EVENTS, st.randoms())
 def test_own_items_are_gathered_in_any_sequence(events, random):
     def gathered(told):
