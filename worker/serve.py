@@ -29,6 +29,8 @@ log = logger(__name__)
 PULSE_EVERY_S: Final = 5.0
 #: A pool has one process more than pumps, so that short orders need not wait for a pump's end.
 _SPARE: Final = {"ingest": 1}
+#: Niceness of trainings: they take the processor time that reactions leave.
+_LOW_PRIORITY: Final = 10
 
 
 def broker_url(settings: Settings, url: str) -> str:
@@ -50,6 +52,8 @@ def run_worker(settings: Settings, url: str, stage: str, *, number: int = 0) -> 
     configure(settings, broker_url(settings, url))
     if stage == "refresh" and not _prepared():
         return 1
+    if stage == "training":
+        os.nice(_LOW_PRIORITY)
     node = node_name(stage, number)
     concurrency = {
         "ingest": settings.ingest_concurrency,
