@@ -39,6 +39,13 @@ def test_the_quick_demo_ends_well_in_time(tmp_path):
     assert crm["contacts"] > 200
     assert sum(one["customers"] for one in told["segments"]) <= data["households"]
     assert len(told["segments"]) >= 3
+    for name, beside in {"buy_again": "most_frequent", "new_for_you": "popular"}.items():
+        scored = told["lists"][name]
+        assert scored["customers"] > 100
+        for one in (scored["ours"], scored[beside]):
+            assert 0 < one["precision"] <= one["hit_rate"] <= 1
+            assert 0 < one["recall"] <= one["hit_rate"]
+    assert told["seconds"]["score"] < 5
     about = [one["about"] for one in told["customer"]["why"]]
     assert {"last order", "segment", "because", "buy again", "forecast", "CRM"} <= set(about)
     assert set(told["models"]) == {"segments", "recommendations", "forecasts"}

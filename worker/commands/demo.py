@@ -105,6 +105,7 @@ def _show_summary(told: dict[str, Any]) -> None:
         ("CRM", called),
         ("segment moves", told["segment_moves"]),
         ("models", ", ".join(f"{kind} {version}" for kind, version in told["models"].items())),
+        *_scores(told["lists"]),
         ("seconds", seconds),
     ]
     sizes = [(one["name"], one["customers"]) for one in told["segments"]]
@@ -116,3 +117,18 @@ def _show_summary(told: dict[str, Any]) -> None:
     verdict = "everything arrived, once" if told["ok"] else "; ".join(told["problems"])
     style = "green" if told["ok"] else "red"
     show("", Text(f"Checked customer by customer: {verdict}.", style=style))
+
+
+def _scores(lists: dict[str, Any]) -> list[tuple[str, str]]:
+    """A line for each list: how many found something of it, beside the baselines."""
+    named = {"ours": "", "most_frequent": "own most frequent ", "popular": "popular "}
+    rows = []
+    for name in ("buy_again", "new_for_you"):
+        parts = [
+            f"{words}{one['hit_rate']:.1%} (recall {one['recall']:.1%})"
+            for key, words in named.items()
+            if (one := lists[name].get(key))
+        ]
+        text = f"{parts[0]}; {', '.join(parts[1:])}" if parts else "-"
+        rows.append((f"hit rate, {name}", f"{text}; {lists[name]['customers']:,} customers"))
+    return rows

@@ -40,6 +40,7 @@ class LiveEvent(NamedTuple):
 
     event_id: str
     customer_id: str
+    items: tuple[str, ...]
     body: bytes
 
 
@@ -78,6 +79,25 @@ def prepare(folder: Path, now_s: int, *, households: int | None = None) -> Journ
         products=int(past["item"].nunique()),
         live=_events(live),
     )
+
+
+def baskets_with(history: Path) -> dict[str, dict[str, int]]:
+    """How many baskets of each customer hold each item, from the history as `prepare` wrote it."""
+    names = ["household_id", "item", "basket_id"]
+    lines = pq.read_table(history, columns=names, read_dictionary=names).to_pandas()
+    pairs = lines.drop_duplicates().groupby(names[:2], observed=True, sort=False).size()
+    found: dict[str, dict[str, int]] = {}
+    for (customer, item), baskets in pairs.items():
+        found.setdefault(customer, {})[item] = baskets
+    return found
+
+
+def bought_in(live: list[LiveEvent]) -> dict[str, set[str]]:
+    """The items of each customer in the replayed weeks."""
+    found: dict[str, set[str]] = {}
+    for event in live:
+        found.setdefault(event.customer_id, set()).update(event.items)
+    return found
 
 
 def _lines(households: int | None) -> Any:
@@ -162,7 +182,8 @@ def _event(
             "products": products,
         },
     }
-    return LiveEvent(event_id, customer, json.dumps(call, separators=(",", ":")).encode())
+    items = tuple(str(one["product_id"]) for one in products)
+    return LiveEvent(event_id, customer, items, json.dumps(call, separators=(",", ":")).encode())
 
 
 def _customer_ids(lines: Any) -> Any:

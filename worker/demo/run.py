@@ -15,9 +15,10 @@ from worker.commands.backfill import make_flow
 from worker.demo.crew import Crew, environment
 from worker.demo.crm import Crm
 from worker.demo.gauges import Gauges
-from worker.demo.journey import Journey, prepare
+from worker.demo.journey import Journey, baskets_with, bought_in, prepare
 from worker.demo.reactions import Reactions
 from worker.demo.replay import replay
+from worker.demo.score import lists_of, score
 from worker.demo.screen import Screen
 from worker.demo.story import story
 from worker.demo.verdict import Expected, Verdict, judge, protagonist
@@ -119,6 +120,7 @@ class _Play:
         with self._phase("insights", "Writing everybody's insight"):
             self._crew.start("refresh", "deliver")
             self._until(self._refreshed, "all insights are written")
+            listed = lists_of(self._active)
         self._tell(f"{self._active.population.count():,} customers are known; now it goes live.")
         with self._phase("replay", "Replaying live events"):
             replay(
@@ -138,7 +140,9 @@ class _Play:
             verdict = judge(self._active, expected, contacts, self._reactions)
             hero = protagonist(contacts, self._reactions.last_events())
             told = story(self._active, hero) if hero else []
-        return self._summary(journey, job, verdict, hero, told)
+        with self._phase("score", "Comparing the lists with what was bought"):
+            scores = score(listed, baskets_with(journey.history), bought_in(journey.live))
+        return {**self._summary(journey, job, verdict, hero, told), "lists": scores}
 
     def _backfill(self, journey: Journey, folder: Path, hold: TrainingHold) -> Backfill:
         active = self._active
