@@ -152,3 +152,36 @@ def test_an_item_that_never_was_is_on_lists_after_its_first_purchase(shop):
     who = next(one for one in sorted(near) if insight(active, one)["new_for_you"])
     put(active, [track(who, "Product Viewed", "v-new", now_s, product_id=ITEMS[0])])
     assert "brand-new" in [one["item_id"] for one in insight(active, who)["new_for_you"]]
+
+
+@pytest.mark.parametrize("quantity", [-3, 1e9])
+def test_an_impossible_quantity_changes_neither_rows_nor_lists(shop, quantity):
+    active, _ = shop
+    who = next(f"c-{n}" for n in range(BUYERS) if insight(active, f"c-{n}")["new_for_you"])
+    before, held = insight(active, who), active.quarantine.count()
+    raw = track(
+        who, "Order Completed", "odd", active.clock.now_s(), order_id="odd", currency="EUR",
+        products=[{"product_id": "unheard", "quantity": quantity, "price": 1}],
+    )  # fmt: skip
+    put(active, [raw])
+    assert active.quarantine.count() == held + 1
+    assert insight(active, who) == before
+
+
+def test_the_largest_quantity_is_one_purchase_on_lists(shop):
+    active, _ = shop
+    now_s = active.clock.now_s()
+    put(active, [track(
+        "bulk", "Order Completed", "bulk", now_s - 60, order_id="bulk", currency="EUR", revenue=1,
+        products=[{"product_id": ITEMS[0], "quantity": 999_999_999, "price": 0}],
+    ), bought("single", "one", [ITEMS[0]], now_s - 60)])  # fmt: skip
+    bulk, single = insight(active, "bulk"), insight(active, "single")
+    near = [
+        {one["customer_id"]: one["score"] for one in told["similar_customers"]}
+        for told in (bulk, single)
+    ]
+    for scores in near:
+        scores.pop("bulk", None)
+        scores.pop("single", None)
+    assert near[0]
+    assert near[0] == pytest.approx(near[1]), "a purchase day counts once, whatever the quantity"
