@@ -43,7 +43,7 @@ from worker.settings import Settings
 from worker.store.nudges import Nudges
 from worker.store.refreshing import read_insight
 from worker.telemetry import configure as configure_logs
-from worker.views import Calendar, View
+from worker.views import Calendar, View, interacted
 from worker.watchdog import EXIT_CODE
 
 CUSTOMERS = 2_000
@@ -298,13 +298,17 @@ def _wrong_rows(runtime: Runtime, index: InteractionIndex, expected: dict[str, A
     for who, profile in expected.items():
         orders = [one for one in derive.orders(profile) if not one.cancelled]
         truth = View(who, orders, derive.signals(profile))
-        items, weights = row(truth, index.recommender or recommender, calendar)
+        told = interacted(truth, calendar, neighbors.items)
+        columns, weights = row(told, index.recommender or recommender)
         have = neighbors.rows([who])
         mine = {
             neighbors.items.ids[column]: weight
             for column, weight in zip(have.indices.tolist(), have.data.tolist(), strict=True)
         }
-        want = {item: weight for item, weight in zip(items, weights, strict=True) if weight > 0}
+        want = {
+            neighbors.items.ids[column]: weight
+            for column, weight in zip(columns.tolist(), weights.tolist(), strict=True)
+        }
         close = mine.keys() == want.keys() and all(
             abs(mine[item] - want[item]) <= 1e-9 * want[item] for item in want
         )

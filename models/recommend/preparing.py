@@ -15,6 +15,8 @@ def prepare() -> None:
     """Compile all kernels, or load them as they were compiled before, by using each once.
 
     Raises  KernelError where this machine cannot
+
+    >>> prepare()
     """
     try:
         near = _search()

@@ -5,7 +5,7 @@ import struct
 from decimal import ROUND_HALF_EVEN, Decimal
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from integrations.facts import EventFact, Kind, Rejected, customer_of, read_events
@@ -148,7 +148,7 @@ def test_a_batch_reads_exactly_as_each_event_alone(batch):
 
 
 @given(raws)
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_every_result_is_well_formed(raw):
     (result,) = read_events([raw], [NOW])
     if isinstance(result, Rejected):
