@@ -25,6 +25,7 @@ REASONS: Final[dict[str, str]] = {
     "bad_amount": "An amount is not a decimal number below 10^12.",
     "negative_amount": "An amount, or the order value that follows from the amounts, is negative.",
     "bad_quantity": "A quantity is not a number above zero and below 10^9.",
+    "unknown_model": "A model is not one of segments, recommendations, forecasts.",
     "bad_currency": "The currency is not an ISO 4217 code.",
 }
 

@@ -17,6 +17,7 @@ from integrations.inbound.segment import (
     Identify,
     Order,
     Page,
+    RetrainRequest,
     Screen,
     Track,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "Order",
     "Page",
     "Recommendation",
+    "RetrainRequest",
     "Screen",
     "Segment",
     "SimilarCustomer",

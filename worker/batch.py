@@ -12,6 +12,7 @@ from integrations.facts import EventFact, Kind, Reading, Rejected, read_events
 from integrations.inbound.feedback import CLICKED, touches_in
 from integrations.inbound.names import ITEM_LISTS
 from integrations.inbound.products import PRODUCT_UPDATED, product_in
+from integrations.inbound.retraining import RETRAIN_REQUESTED, retrain_in
 from integrations.rejection import RejectionError
 from worker.profile import codec, fold, memory
 from worker.profile.ledger import Profile, week_of
@@ -21,6 +22,7 @@ from worker.store.envelope import Envelope, NewerEnvelopeError, open_week_of, pa
 from worker.store.feedback import Touched
 from worker.store.ingesting import EVENT, Batch, Commit, Entry, Refused, Stored, Write
 from worker.store.keys import shard_of
+from worker.store.training import Asked
 
 #: Tries from one cursor: a batch that ends its process is cut to single entries, and a single entry
 #: that does so twice is quarantined.
@@ -59,6 +61,7 @@ class Read(NamedTuple):
 
     products  what events state of items: they belong to the catalog, and to no profile
     touches   recommended items that were shown or clicked
+    asked     trainings that events ask for: they belong to no profile either
     """
 
     by_customer: dict[str, list[Told]]
@@ -66,6 +69,7 @@ class Read(NamedTuple):
     echoes: int = 0
     products: tuple[Stated, ...] = ()
     touches: tuple[Touched, ...] = ()
+    asked: tuple[Asked, ...] = ()
 
 
 def read(batch: Batch, rules: Rules) -> Read:
@@ -79,6 +83,7 @@ def read(batch: Batch, rules: Rules) -> Read:
     echoes = 0
     products: list[Stated] = []
     touches: list[Touched] = []
+    asked: list[Asked] = []
     known = [entry for entry in entries if entry.kind == EVENT]
     facts = iter(read_events([e.event for e in known], [e.at_s for e in known], rules.reading))
     for entry in entries:
@@ -99,10 +104,12 @@ def read(batch: Batch, rules: Rules) -> Read:
                 refused.append(stated)
             else:
                 products.append(stated)
+        elif fact.signal == RETRAIN_REQUESTED:
+            asked.append(_asked(fact, entry, rules.reading))
         else:
             by_customer.setdefault(fact.customer_id, []).append(Told(fact, entry))
             touches += _touches(fact, entry, rules.reading)
-    return Read(by_customer, refused, echoes, tuple(products), tuple(touches))
+    return Read(by_customer, refused, echoes, tuple(products), tuple(touches), tuple(asked))
 
 
 def _stated(fact: EventFact, entry: Entry, reading: Reading) -> Stated | Refused:
@@ -111,6 +118,11 @@ def _stated(fact: EventFact, entry: Entry, reading: Reading) -> Stated | Refused
     except RejectionError as error:
         return Refused(entry.id, *error.rejected, entry.event)
     return Stated(product, fact.at_s, fact.id_hash.hex())
+
+
+def _asked(fact: EventFact, entry: Entry, reading: Reading) -> Asked:
+    wanted = retrain_in(entry.event, reading)
+    return Asked(wanted.models, wanted.reason, fact.id_hash.hex(), _id_key(entry.id)[0])
 
 
 def _touches(fact: EventFact, entry: Entry, reading: Reading) -> list[Touched]:
@@ -192,7 +204,7 @@ def build(batch: Batch, read_: Read, stored: Mapping[str, Stored], rules: Rules)
         cursor=last.id,
         seq=seq if changed else start.seq,
         covered=start.covered + len(batch.entries),
-        applied=start.applied + applied + len(read_.products),
+        applied=start.applied + applied + len(read_.products) + len(read_.asked),
         duplicates=start.duplicates + duplicates,
         quarantined=start.quarantined + len(refused),
         overflowed=start.overflowed + overflowed,

@@ -156,6 +156,7 @@ class Runtime:
             batch_size=self.settings.ingest_batch,
             catalog=self.catalog,
             feedback=self.feedback,
+            desk=self.desk,
         )
 
     @cached_property

@@ -10,6 +10,7 @@ from worker.batch import Rules
 from worker.store.catalog import CatalogStore
 from worker.store.feedback import FeedbackStore
 from worker.store.ingesting import Batch, Commit, IngestStore, Stored
+from worker.store.training import TrainingDesk
 from worker.telemetry import logger
 
 log = logger(__name__)
@@ -27,6 +28,7 @@ class Round(NamedTuple):
     applied: int
     refused_commits: int
     marked: int
+    asked: int = 0  # trainings that now wait because of it
 
 
 class Ingest:
@@ -36,6 +38,7 @@ class Ingest:
     shards_per_round  shards that one round works on together, to share its round trips
     catalog           takes what `Product Updated` events state; None: nobody does
     feedback          takes what was shown and clicked
+    desk              takes what `Model Retrain Requested` events ask for
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Ingest:
         shards_per_round: int = 16,
         catalog: CatalogStore | None = None,
         feedback: FeedbackStore | None = None,
+        desk: TrainingDesk | None = None,
     ) -> None:
         self._store = store
         self._rules = rules
@@ -55,6 +59,7 @@ class Ingest:
         self._shards_per_round = shards_per_round
         self._catalog = catalog
         self._feedback = feedback
+        self._desk = desk
         self._next = 0
         self._rounds = 0
 
@@ -98,6 +103,7 @@ class Ingest:
         touched = {one.shard: read.touches for one, read in zip(taken, reads, strict=True)}
         if self._feedback is not None and any(touched.values()):
             self._feedback.put(touched)
+        asked = self._ask(reads)  # before the commit, too: the desk knows an event that comes again
         stored = self._load(taken, reads)
         commits: list[Commit] = []
         results = self._store.commit(self._build(taken, reads, stored, commits))
@@ -107,6 +113,17 @@ class Ingest:
             applied=sum(c.position.applied - c.batch.position.applied for c in done),
             refused_commits=results.count(0),
             marked=sum(len(commit.loud) + len(commit.quiet) for commit in done),
+            asked=asked,
+        )
+
+    def _ask(self, reads: Sequence[batches.Read]) -> int:
+        if self._desk is None:
+            return 0
+        return sum(
+            self._desk.request(kind, one.reason, one.at_ms, one.event_id)
+            for read in reads
+            for one in read.asked
+            for kind in one.kinds
         )
 
     def _build(

@@ -34,6 +34,8 @@ def pump_ingest(slot: int, token: str = "") -> None:
         done = active.ingest.round()
         if done.marked:
             active.bells.ring("refresh")
+        if done.asked:
+            send("models.train")
         return routed + done.entries
 
     _pump("ingest", slot, token, work)

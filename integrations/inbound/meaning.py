@@ -10,6 +10,7 @@ from integrations.inbound.names import (
     ITEM_LISTS,
     ORDER_KINDS,
     PAGE_VIEWED,
+    RETRAIN_REQUESTED,
     SCREEN_VIEWED,
     Kind,
     canonical_name,
@@ -67,6 +68,10 @@ def _order(event: segment.Order, id_hash: bytes, reading: Reading) -> Meaning:
     return (kind, signal, (), *order, consents(event))
 
 
+def _retrain(_event: segment.RetrainRequest, _id_hash: bytes, _reading: Reading) -> Meaning:
+    return (Kind.SIGNAL, RETRAIN_REQUESTED, (), *_NO_ORDER, ())
+
+
 def _identify(event: segment.Identify, _id_hash: bytes, reading: Reading) -> Meaning:
     found = trait_registers(event.get("traits") or _NOTHING, reading.traits)
     found |= consents(event)
@@ -93,6 +98,7 @@ def _group(event: segment.Group, _id_hash: bytes, _reading: Reading) -> Meaning:
 READERS: Final[dict[str, Callable[[Any, bytes, Reading], Meaning]]] = {
     "track": _track,
     "order": _order,
+    "retrain": _retrain,
     "page": _page,
     "screen": _screen,
     "identify": _identify,

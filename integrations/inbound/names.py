@@ -33,6 +33,7 @@ CONSENT_UPDATED: Final = "Consent Updated"
 UNSUBSCRIBED: Final = "Unsubscribed"
 PAGE_VIEWED: Final = "Page Viewed"
 SCREEN_VIEWED: Final = "Screen Viewed"
+RETRAIN_REQUESTED: Final = "Model Retrain Requested"
 
 ITEM_LISTS: Final = frozenset({"Recommendation Shown", "Recommendation Clicked"})
 """Events that name items in `items`."""
@@ -81,6 +82,7 @@ CANONICAL: Final[dict[str, tuple[str, ...]]] = {
     "Recommendation Clicked": (),
     CONSENT_UPDATED: ("Segment Consent Preference Updated", "Consent Preference Updated"),
     "Product Updated": (),
+    RETRAIN_REQUESTED: (),
     PAGE_VIEWED: ("Viewed Page",),
     SCREEN_VIEWED: ("Viewed Screen",),
 }

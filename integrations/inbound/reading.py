@@ -67,6 +67,7 @@ sent; `source` of the CloudEvents envelope, "" without one)."""
 
 _MODELS: Final[dict[str, Any]] = {
     "order": segment.Order,
+    "retrain": segment.RetrainRequest,
     "track": segment.Track,
     "identify": segment.Identify,
     "alias": segment.Alias,
@@ -90,6 +91,7 @@ _FIELDS: Final = frozenset(
         segment.Line,
         segment.SignalProperties,
         segment.OrderProperties,
+        segment.RetrainProperties,
         segment.Alias,
         segment.Group,
         segment.Identify,
@@ -103,6 +105,9 @@ _REASON_BY_ERROR: Final = {
     "missing": "missing_field",
     "string_too_short": "missing_field",
     "string_too_long": "too_long",
+    "too_short": "missing_field",
+    "too_long": "too_long",
+    "literal_error": "unknown_model",
     "finite_number": "not_finite",
 }
 _PENDING: Final = rejected("not_json")

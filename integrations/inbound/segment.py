@@ -13,12 +13,14 @@ from typing import Annotated, Any, Final, Literal, Required
 from pydantic import ConfigDict, Discriminator, Field, Tag
 from typing_extensions import TypedDict
 
-from integrations.inbound.names import ORDER_KINDS, canonical_name
+from integrations.inbound.names import ORDER_KINDS, RETRAIN_REQUESTED, canonical_name
 
 CALLS: Final = frozenset({"track", "identify", "alias", "page", "screen", "group"})
 MAX_ID: Final = 200
 MAX_NAME: Final = 100
 NO_CONTROL: Final = r"^[^\u0000-\u001F\u007F-\u009F]*$"
+MODELS: Final = ("segments", "recommendations", "forecasts")
+"""Names of the models that can be trained."""
 
 Id = Annotated[
     Annotated[str, Field(max_length=MAX_ID, pattern=NO_CONTROL)]
@@ -127,6 +129,29 @@ class Track(Common, total=False):
     properties: SignalProperties | None
 
 
+class RetrainProperties(TypedDict, total=False):
+    """Properties of Model Retrain Requested: without `models`, all of them."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    models: (
+        Annotated[
+            list[Literal["segments", "recommendations", "forecasts"]],
+            Field(min_length=1, max_length=len(MODELS)),
+        ]
+        | None
+    )
+    reason: Annotated[str, Field(max_length=MAX_ID, pattern=NO_CONTROL)] | None
+
+
+class RetrainRequest(Common, total=False):
+    """Model Retrain Requested: models shall be trained. It becomes part of no profile."""
+
+    __pydantic_config__ = _STRICT  # type: ignore[misc]
+    type: Required[Literal["track"]]
+    event: Required[Name]
+    properties: RetrainProperties | None
+
+
 class Page(Common, total=False):
     """`page`: a page of a site was seen."""
 
@@ -167,17 +192,21 @@ class Group(Common, total=False):
     groupId: Required[Id]
 
 
+_TAGS: Final[dict[str, str]] = {**dict.fromkeys(ORDER_KINDS, "order"), RETRAIN_REQUESTED: "retrain"}
+
+
 def tag_of(event: Mapping[str, Any]) -> str | None:
-    """Which model reads the event: its type, or "order" for the four order names."""
+    """Which model reads the event: its type, or "order" and "retrain" for names of track events."""
     kind = event.get("type")
     if kind == "track":
         name = event.get("event")
-        return "order" if isinstance(name, str) and canonical_name(name) in ORDER_KINDS else kind
+        return _TAGS.get(canonical_name(name), "track") if isinstance(name, str) else "track"
     return kind if isinstance(kind, str) and kind in CALLS else None
 
 
 CustomerEvent = Annotated[
     Annotated[Order, Tag("order")]
+    | Annotated[RetrainRequest, Tag("retrain")]
     | Annotated[Track, Tag("track")]
     | Annotated[Identify, Tag("identify")]
     | Annotated[Alias, Tag("alias")]
@@ -186,4 +215,4 @@ CustomerEvent = Annotated[
     | Annotated[Group, Tag("group")],
     Discriminator(tag_of),
 ]
-"""The event contract in, discriminated by `type` (and, for track, by the four order names)."""
+"""The event contract in, discriminated by `type` (and, for track, by some of its names)."""

@@ -247,6 +247,10 @@ class Keys:
         """HASH model kind -> the training that was asked for (JSON)."""
         return self._all("training-waiting")
 
+    def training_told(self) -> str:
+        """ZSET <kind>:<event id> -> Unix ms: events that asked for a training."""
+        return self._all("training-told")
+
     def training_lease(self, kind: str) -> str:
         """STRING token with a time to live: whose the run is."""
         return self._all(f"training-lease:{kind}")

@@ -11,6 +11,8 @@ from worker.store.keys import Keys
 from worker.store.scripts import Call, Client, Scripts
 
 MOST_REASONS: Final = 20
+#: So many events and kinds are remembered: one that comes again does not ask again.
+MOST_TOLD: Final = 1_000
 
 
 class Standing(IntEnum):
@@ -54,6 +56,19 @@ class Run(NamedTuple):
     alive: bool = True
 
 
+class Asked(NamedTuple):
+    """Trainings that an event of the stream asks for.
+
+    event_id  its identity
+    at_ms     when it entered the stream, Unix ms
+    """
+
+    kinds: tuple[str, ...]
+    reason: str
+    event_id: str
+    at_ms: int
+
+
 class TrainingDesk:
     """Requests come from anybody; `retrain` takes them, one run of a kind at a time."""
 
@@ -62,10 +77,14 @@ class TrainingDesk:
         self._keys = keys
         self._scripts = Scripts(client)
 
-    def request(self, kind: str, reason: str, at_ms: int) -> bool:
-        """Ask for a training; False when one waits already, which it joins."""
-        args = [kind, reason, at_ms, MOST_REASONS]
-        return bool(self._scripts.run("train_request", [self._keys.training_waiting()], args))
+    def request(self, kind: str, reason: str, at_ms: int, event_id: str = "") -> bool:
+        """Ask for a training; False when one waits already, which it joins.
+
+        event_id  of the event that asks: once, however often it comes
+        """
+        keys = [self._keys.training_waiting(), self._keys.training_told()]
+        args = [kind, reason, at_ms, MOST_REASONS, event_id, MOST_TOLD]
+        return bool(self._scripts.run("train_request", keys, args))
 
     def take(self, kind: str, token: str, lease_ms: int, at_ms: int) -> Run | None:
         """Begin what waits or was left behind; None when nothing is wanted or another trains."""
