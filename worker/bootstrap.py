@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from integrations.facts import Reading
 from worker.batch import Rules
 from worker.clock import Clock, SystemClock
+from worker.currencies import RatesFile
 from worker.destinations import configured, is_stream
 from worker.feedback import Holdout
 from worker.ingest import Ingest
@@ -202,6 +203,11 @@ class Runtime:
             streams=tuple(one.name for one in self.destinations if is_stream(one)),
             holdout=Holdout(settings.holdout_share, settings.holdout_salt),
             service_items=tuple(settings.service_items),
+            rates=RatesFile(
+                settings.currency_rates_file,
+                settings.reporting_currency,
+                settings.currency_rate_max_age_days,
+            ),
         )
 
     @cached_property

@@ -11,6 +11,7 @@ import typer
 from worker.commands import (
     backfill,
     catalog,
+    currencies,
     customers,
     deliveries,
     demo,
@@ -64,7 +65,7 @@ def _root(
 
 for _group in (
     run, events, backfill, customers, health, quarantine, destinations, deliveries, models,
-    segments, forecasts, recommendations, catalog, demo,
+    segments, forecasts, currencies, recommendations, catalog, demo,
 ):  # fmt: skip
     _group.register(app)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from integrations.outbound.contract import HttpCall
 from integrations.outbound.errors import DeadlineError, ForbiddenTargetError, TransportError
 from integrations.outbound.http import HttpSender
+from worker.currency_checks import currency_findings
 from worker.findings import Finding, Level, guarded
 from worker.index_checks import index_findings
 from worker.server_checks import server_findings
@@ -37,6 +38,7 @@ def examine(active: Runtime) -> list[Finding]:
     if any(one.check == "installation" and one.level is Level.OK for one in found):
         found += guarded("processes", lambda: _running(active))
         found += guarded("index", lambda: index_findings(active))
+    found += currency_findings(active.settings, active.clock.now_s())
     return [*found, *guarded("endpoint", lambda: _endpoint(active))]
 
 

@@ -48,6 +48,7 @@ _SPEAKING: Final = {
     "DestinationsError": FAILED,
     "UnknownAdapterError": FAILED,
     "OptionsError": FAILED,
+    "RatesError": FAILED,
 }
 
 

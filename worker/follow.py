@@ -30,7 +30,7 @@ from worker.store.signals import Locks
 from worker.telemetry import logger
 from worker.tick import FOLLOW_EVERY_S, FOLLOWED
 from worker.training.sample import sample
-from worker.views import Calendar, histories
+from worker.views import Calendar, histories, priced
 
 if TYPE_CHECKING:
     from worker.bootstrap import Runtime
@@ -88,6 +88,7 @@ class Follow:
         at_s = self._clock.now_s()
         calendar = Calendar(self._rules.time_zone)
         views = sample(self._population, SAMPLE, at_s, np.random.default_rng(at_s))
+        views = priced(views, calendar, self._rules.exchange())
         past = histories(views, calendar, self._rules.currency)
         features = live.segments.matrix(past, calendar.day(at_s))
         bought = features[features[:, 1] > 0]

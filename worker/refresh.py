@@ -95,6 +95,7 @@ class Refresh:
             self._follow()
         if self._stock is not None:
             self._stock.look(self._clock.monotonic())
+        self._options = self._options._replace(rates=self._rules.exchange())
         written = write(subjects, live, index, self._calendar, now_s, self._options)
         moves = self._moves(pairs, subjects, written, live)
         rows = [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+from worker.currencies import Rates
 from worker.feedback import NO_HOLDOUT, Holdout
 
 
@@ -16,6 +18,7 @@ class RefreshRules(NamedTuple):
     streams       who gets transitions, each as an event
     holdout       who gets no recommendations
     service_items  ids or patterns of what is no product
+    rates         the newest exchange rates; None = none but the reporting currency is known
     """
 
     batch_size: int
@@ -29,3 +32,8 @@ class RefreshRules(NamedTuple):
     streams: tuple[str, ...] = ()
     holdout: Holdout = NO_HOLDOUT
     service_items: tuple[str, ...] = ()
+    rates: Callable[[], Rates] | None = None
+
+    def exchange(self) -> Rates:
+        """The exchange rates as they are now."""
+        return Rates(self.currency) if self.rates is None else self.rates()

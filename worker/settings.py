@@ -101,6 +101,14 @@ class Settings(BaseSettings):
     reporting_currency: Currency = Field(
         "USD", description="ISO 4217 currency of forecasts and reports."
     )
+    currency_rates_file: FilePath | None = Field(
+        None,
+        description="CSV or TOML file of exchange rates into it (docs/currencies.md);"
+        " not set: money of other currencies abstains.",
+    )
+    currency_rate_max_age_days: int = Field(
+        7, ge=0, le=366, description="Days that a rate counts after its day."
+    )
     traits: Names = Field(
         tuple(sorted(DEFAULT_TRAITS)),
         description="Traits that are kept, comma-separated; others are dropped.",

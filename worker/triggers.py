@@ -22,7 +22,7 @@ from worker.store.training import TrainingDesk
 from worker.store.watching import Figure, WatchStore
 from worker.tick import MORE_CUSTOMERS, WATCH_EVERY_S, WATCHED
 from worker.training.sample import sample
-from worker.views import DAY_S, Calendar, View, histories
+from worker.views import DAY_S, Calendar, View, histories, priced
 
 if TYPE_CHECKING:
     from worker.bootstrap import Runtime
@@ -143,7 +143,8 @@ class Watch:
         return sample(self._population, SAMPLE, at_s, np.random.default_rng(0))
 
     def _past(self, views: Sequence[View]) -> Histories:
-        return histories(views, self._calendar, self._rules.currency)
+        seen = priced(views, self._calendar, self._rules.exchange())
+        return histories(seen, self._calendar, self._rules.currency)
 
     def _of_segments(
         self, model: SegmentModel, version: int, now: Sequence[View], now_s: int

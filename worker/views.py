@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.history import Histories, from_orders, with_refunds
 from models.recommend.filters import ServiceItems
 from models.recommend.interactions import ItemTable
+from worker.currencies import Rates
 from worker.profile import codec, derive
 from worker.profile.derive import Order, SignalCount
 from worker.profile.ledger import NEVER, Register
@@ -115,11 +116,43 @@ def view(customer_id: str, hot: bytes, cold: bytes, before_s: int | None = None)
     )
 
 
-def histories(views: Sequence[View], calendar: Calendar, currency: str) -> Histories:
-    """Purchase days of many customers; money counts in the reporting currency only.
+def priced(views: Sequence[View], calendar: Calendar, rates: Rates) -> list[View]:
+    """The views with their money in the reporting currency, where a rate of its day is known.
 
-    Money given back counts on the day it was given back. An order in another currency is a
-    purchase day without money: there is no rate to convert it at.
+    Orders are converted at the rate of their day, refunds at that of theirs, at most what was left.
+    What has no rate stays in its currency: no sum counts it, and `unpriced` tells whose it is.
+    """
+    if not rates:
+        return list(views)
+    return [
+        one
+        if all(order.currency == rates.currency for order in one.orders)
+        else one._replace(orders=[_priced(order, calendar, rates) for order in one.orders])
+        for one in views
+    ]
+
+
+def _priced(order: Order, calendar: Calendar, rates: Rates) -> Order:
+    if order.currency == rates.currency or order.amount_minor is None:
+        return order
+    paid = order.amount_minor + sum(given for _, given in order.refunded)
+    left = rates.convert(paid, order.currency, calendar.day(order.at_s))
+    back = [rates.convert(g, order.currency, calendar.day(at_s)) for at_s, g in order.refunded]
+    if left is None or None in back:
+        return order
+    refunded = []
+    for (at_s, _), worth in zip(order.refunded, back, strict=True):
+        given = min(worth or 0, left)
+        left -= given
+        refunded.append((at_s, given))
+    return order._replace(currency=rates.currency, amount_minor=left, refunded=tuple(refunded))
+
+
+def histories(views: Sequence[View], calendar: Calendar, currency: str) -> Histories:
+    """Purchase days of many customers; money counts in the reporting currency only: see `priced`.
+
+    Money given back counts on the day it was given back. An order that is still in another currency
+    is a purchase day without money.
     """
     customer, day, amount, items = [], [], [], []
     back: list[tuple[int, int, int]] = []

@@ -22,7 +22,7 @@ from worker.customer import Found, delivery
 from worker.store.inspecting import Entered, Inspector
 from worker.store.models import KINDS, ArtifactError
 from worker.terminal import instant
-from worker.views import Calendar, View, histories, view
+from worker.views import Calendar, View, histories, priced, view
 
 if TYPE_CHECKING:
     from worker.bootstrap import Runtime
@@ -98,7 +98,8 @@ def _features(active: Runtime, found: Found, seen: View, insight: dict[str, Any]
     settings = active.settings
     calendar = Calendar(settings.time_zone)
     today = calendar.day(found.known.held.as_of_s)
-    past = histories([seen], calendar, settings.reporting_currency)
+    told = priced([seen], calendar, active.refresh_rules.exchange())
+    past = histories(told, calendar, settings.reporting_currency)
     features = rfm(past, today)
     stats = purchase_stats(past, today)
     bought = features[0, 1] > 0

@@ -127,7 +127,7 @@ def preview(
                 active.refresh_store,
                 Calendar(active.settings.time_zone),
                 active.clock.now_s(),
-                currency=active.settings.reporting_currency,
+                rates=active.refresh_rules.exchange(),
                 sample=sample,
                 progress=tell,
             )

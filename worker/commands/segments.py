@@ -121,7 +121,7 @@ def plot(
     from worker.segment_plots import checked, drawn  # noqa: PLC0415  same
     from worker.segments import living  # noqa: PLC0415  same
     from worker.training.sample import sample as draw_customers  # noqa: PLC0415  same
-    from worker.views import Calendar, histories  # noqa: PLC0415  same
+    from worker.views import Calendar, histories, priced  # noqa: PLC0415  same
 
     file_format = checked(path)
     with session() as active:
@@ -129,6 +129,7 @@ def plot(
         now_s, calendar = active.clock.now_s(), Calendar(active.settings.time_zone)
         size = sample if kind == "scatter" else 0
         views = draw_customers(active.population, size, now_s, np.random.default_rng(0))
+        views = priced(views, calendar, active.refresh_rules.exchange())
     past = histories(views, calendar, active.settings.reporting_currency)
     features = model.matrix(past, calendar.day(now_s))
     path.write_bytes(drawn(kind, model, features[features[:, 1] > 0], file_format))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from worker.currencies import Rates
 from worker.feedback import NO_HOLDOUT, Holdout
 from worker.insights.shelf import Shelf
 from worker.insights.standing import NOWHERE, Opening, Place, opening
@@ -61,6 +62,7 @@ class Options(NamedTuple):
 
     shelf    what may be recommended; None = whatever was bought
     holdout  who gets no recommendations
+    rates    into the currency; None = no money of another one is known
     """
 
     currency: str
@@ -68,3 +70,4 @@ class Options(NamedTuple):
     recommendations: int
     shelf: Shelf | None = None
     holdout: Holdout = NO_HOLDOUT
+    rates: Rates | None = None

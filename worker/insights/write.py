@@ -15,7 +15,7 @@ from worker.insights.lists import add_lists
 from worker.insights.segments import add_segments
 from worker.insights.subject import Options, Subject
 from worker.live import Live
-from worker.views import Calendar, histories, unpriced
+from worker.views import Calendar, histories, priced, unpriced
 
 
 def write(
@@ -29,6 +29,9 @@ def write(
     """The insights of a batch of customers, as of now; in the order of features, forecasts,
     segments, recommendations, rule segments, so that none rests on a later one.
     """
+    if options.rates:
+        seen = priced([subject.view for subject in subjects], calendar, options.rates)
+        subjects = [a._replace(view=b) for a, b in zip(subjects, seen, strict=True)]
     views = [subject.view for subject in subjects]
     today = calendar.day(now_s)
     past = histories(views, calendar, options.currency)

@@ -183,13 +183,14 @@ def _recent(unit: int, now: int, within: int | None) -> bool:
 
 
 def _spend(condition: Spend, known: Known) -> Decimal | None:
-    paid = [
-        order.amount_minor
+    recent = [
+        order
         for order, day in zip(known.view.orders, known.order_days, strict=True)
-        if order.amount_minor is not None
-        and order.currency == known.currency
-        and _recent(day, known.today, condition.within_days)
+        if order.amount_minor is not None and _recent(day, known.today, condition.within_days)
     ]
+    if any(order.amount_minor and order.currency != known.currency for order in recent):
+        return None  # no rate is known: a sum without it would be too small
+    paid = [order.amount_minor or 0 for order in recent]
     total = Decimal(sum(paid)).scaleb(-MINOR_DIGITS[known.currency])
     if condition.spend == "total":
         return total

@@ -10,12 +10,13 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import from_json
 
 from integrations.insight import Segment
+from worker.currencies import Rates
 from worker.profile.codec import CodecError
 from worker.rules.evaluating import Known, holds
 from worker.rules.language import Rule
 from worker.store.population import Population
 from worker.store.refreshing import RefreshStore
-from worker.views import Calendar, view
+from worker.views import Calendar, priced, view
 
 _CHUNK: Final = 200
 _EXAMPLES: Final = 5
@@ -57,7 +58,7 @@ def preview(
     calendar: Calendar,
     now_s: int,
     *,
-    currency: str,
+    rates: Rates,
     sample: int,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Size]:
@@ -67,7 +68,7 @@ def preview(
     tallies = [_Tally() for _ in rules]
     looked_at = 0
     for customer, fields, known in _customers(
-        population, store, calendar, now_s, currency, part, progress
+        population, store, calendar, now_s, rates, part, progress
     ):
         looked_at += 1
         held = {one["id"] for one in fields.get("audiences", ())}
@@ -89,7 +90,7 @@ def _customers(
     store: RefreshStore,
     calendar: Calendar,
     now_s: int,
-    currency: str,
+    rates: Rates,
     part: float,
     progress: Callable[[float], None],
 ) -> Iterator[tuple[str, dict[str, Any], Known]]:
@@ -102,14 +103,14 @@ def _customers(
                 if one.hot is None:
                     continue
                 try:
-                    seen = view(customer, one.hot, one.cold)
+                    (seen,) = priced([view(customer, one.hot, one.cold)], calendar, rates)
                 except CodecError:
                     continue
                 fields = from_json(one.held.json) if one.held.json else {}
                 told = dict(fields)
                 if fields.get("segment"):
                     told["segment"] = Segment.model_validate(fields["segment"])
-                yield customer, fields, Known(seen, told, calendar, now_s, currency)
+                yield customer, fields, Known(seen, told, calendar, now_s, rates.currency)
 
 
 def _draw(customer: str) -> float:

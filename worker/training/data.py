@@ -16,7 +16,7 @@ from worker.refresh_rules import RefreshRules
 from worker.store.models import TooFewError
 from worker.store.population import Population
 from worker.telemetry import logger
-from worker.views import Calendar, View, histories, view
+from worker.views import Calendar, View, histories, priced, view
 
 log = logger(__name__)
 
@@ -76,6 +76,7 @@ def collect(
                 views.append(view(resident.customer_id, resident.hot, resident.cold, at_s))
             except CodecError as error:
                 log.warning("profile cannot be read", shard=shard, reason=str(error))
+    views = priced(views, calendar, rules.exchange())
     past = histories(views, calendar, rules.currency)
     today = calendar.day(at_s)
     data = TrainingData(at_s, today, views, past, calendar, rules, discount_rate_year, live)

@@ -1,19 +1,22 @@
 """Rule segments: what a file may say, what a mistake costs, and who is in."""
 
 import json
+from decimal import Decimal
 
 import pytest
 
 from integrations.insight import Segment
 from tests.builders import DAY_S, T0, WEEK_S, facts, folded, identify, order, viewed
+from worker.currencies import Rate, Rates
 from worker.profile import codec
 from worker.rules.definitions import Definitions, from_meta, plain, to_meta
 from worker.rules.evaluating import Known, holds
 from worker.rules.language import uses_models
 from worker.rules.reading import RulesError, load_rules, parse
-from worker.views import Calendar, view
+from worker.views import Calendar, priced, view
 
 NOW_S = T0 + 100 * DAY_S
+RATES = Rates("EUR", [Rate(T0 // DAY_S + 95, "USD", Decimal("0.5"))], 7)
 EVENTS = [
     order("ann", "o1", "e1", T0 + 2 * DAY_S, revenue="40.10", items={"tea": 2}),
     order("ann", "o2", "e2", T0 + 60 * DAY_S, revenue="60", items={"cup": 1}),
@@ -32,6 +35,7 @@ TOLD = {
 def ann():
     stored = codec.encode(folded(facts(EVENTS)))
     seen = view("ann", stored.hot, stored.cold.data if stored.cold else b"")
+    (seen,) = priced([seen], Calendar("UTC"), RATES)
     more = {"trait:age": 41, "trait:score": "3.5", "trait:vip": True}
     registers = {name: [T0, b"", value] for name, value in more.items()}
     seen = seen._replace(registers={**seen.registers, **registers})
@@ -54,10 +58,11 @@ def rule(when, **more):
         ({"count": "Viewed Product", "within_weeks": 1, "is": 1}, True),  # an alias of the name
         ({"count": "Product Viewed", "item": "cup", "above": 0}, False),
         ({"count": "Quiz Finished", "is": 0}, True),
-        ({"spend": "total", "is": 100.1}, True),  # dollars are not euros
-        ({"spend": "total", "at_most": 100.1}, True),
+        ({"spend": "total", "is": 102.6}, True),  # a dollar is worth half a euro
+        ({"spend": "total", "at_most": 102.6}, True),
         ({"spend": "total", "within_days": 50, "at_least": 60}, True),
-        ({"spend": "average", "above": 50.04, "below": 50.06}, True),
+        ({"spend": "average", "above": 34.19, "below": 34.21}, True),
+        ({"spend": "average", "within_days": 2, "is": 2.5}, True),
         ({"spend": "average", "within_days": 1, "above": 0}, None),
         ({"days_since": "last_order", "is": 1}, True),
         ({"days_since": "first_order", "is": 98}, True),
