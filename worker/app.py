@@ -69,6 +69,7 @@ def configure(settings: Settings, broker_url: str) -> Celery:
         task_publish_retry_policy={
             "max_retries": 3, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 1.0,
         },
+        worker_consumer="worker.consumer:Consumer",
         worker_prefetch_multiplier=1,
         worker_max_tasks_per_child=1000,
         worker_max_memory_per_child=2_000_000,

@@ -16,6 +16,15 @@ from worker.telemetry import logger
 
 log = logger(__name__)
 
+#: Of a task without a limit of its own Celery takes the general one: a year is none.
+NO_LIMIT_S = 365 * 86_400
+#: What an order for a training may give as its reason; every version keeps it.
+LONGEST_REASON = 200
+
+
+class RetrainRequestError(ValueError):
+    """An order for a training that asks for nothing that there is; the text says why."""
+
 
 @app.task(name="events.emit")
 def emit(event: dict[str, Any] | list[dict[str, Any]]) -> None:
@@ -71,17 +80,44 @@ def drain_ingest(shard: int) -> None:
         active.bells.ring("refresh")
 
 
-@app.task(name="models.retrain")
-def retrain(kinds: list[str] | None = None, reason: str = "request") -> None:
+@app.task(name="models.retrain", throws=(RetrainRequestError,))
+def retrain(kinds: Any = None, reason: Any = "request") -> None:
     """Ask for trainings. They begin behind what lies in the queue, so that requests that came
     while a training ran become one.
+
+    kinds   names of models; None = all
+    Raises  RetrainRequestError, and asks for nothing
     """
-    chosen = [kind for kind in KINDS if not kinds or kind in kinds]
+    try:
+        chosen = checked_request(kinds, reason)
+    except RetrainRequestError as error:
+        log.error("training request refused", reason=str(error))  # noqa: TRY400  no trace
+        raise
     if runtime().retrain.request(chosen, reason=reason):
         send("models.train")
 
 
-@app.task(name="models.train", acks_late=False, time_limit=None)
+def checked_request(kinds: Any, reason: Any) -> list[str]:
+    """The models that an order asks for, in the order in which they are trained.
+
+    Raises RetrainRequestError. Whoever sends it may be a program in any language.
+
+    >>> checked_request(["forecasts"], "check"), len(checked_request(None, "check"))
+    (['forecasts'], 3)
+    """
+    if not isinstance(reason, str) or len(reason) > LONGEST_REASON:
+        raise RetrainRequestError(f"args.1: the reason is no text of up to {LONGEST_REASON}")
+    if kinds is None:
+        return list(KINDS)
+    if not isinstance(kinds, list) or not kinds:
+        raise RetrainRequestError("args.0: the models are neither a list of names nor null")
+    for position, kind in enumerate(kinds):
+        if kind not in KINDS:
+            raise RetrainRequestError(f"args.0.{position}: no model; there are {', '.join(KINDS)}")
+    return [kind for kind in KINDS if kind in kinds]
+
+
+@app.task(name="models.train", acks_late=False, time_limit=NO_LIMIT_S)
 def train() -> None:
     """Train what waits and publish it; acknowledged at once, as it may outlast any time limit.
     What waits is kept by the server: an order that is lost is sent again by the tick.
@@ -96,7 +132,7 @@ def train() -> None:
         runtime().bells.ring("refresh")
 
 
-@app.task(name="models.watch", acks_late=False, time_limit=None)
+@app.task(name="models.watch", acks_late=False, time_limit=NO_LIMIT_S)
 def watch() -> None:
     """Measure whether the live models still fit; ask for the trainings that are called for."""
     from worker.triggers import watch_of  # noqa: PLC0415  numpy: only where it is used
@@ -105,7 +141,7 @@ def watch() -> None:
         send("models.train")
 
 
-@app.task(name="models.snapshot", acks_late=False, time_limit=None)
+@app.task(name="models.snapshot", acks_late=False, time_limit=NO_LIMIT_S)
 def snapshot() -> None:
     """Build a snapshot of the index if one is due."""
     runtime().snapshot_builder.run()
