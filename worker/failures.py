@@ -42,6 +42,7 @@ _SPEAKING: Final = {
     "ArtifactError": FAILED,
     "StorageError": FAILED,
     "TooFewError": FAILED,
+    "MemoryShortError": FAILED,
     "BusyTrainingError": TEMPORARY,
     "LostTrainingError": TEMPORARY,
     "CancelledTrainingError": FAILED,

@@ -23,6 +23,7 @@ from worker.store.training import Run, TrainingDesk
 from worker.telemetry import logger
 from worker.training import forecasts, recommendations, segments
 from worker.training.data import Progress, TrainingData, collect
+from worker.training.provenance import of_data, told
 
 log = logger(__name__)
 
@@ -43,9 +44,9 @@ class Published(NamedTuple):
 
 #: How each kind is fitted.
 _FITS: Final[Mapping[str, Callable[[TrainingData], tuple[Arrays, Meta]]]] = {
-    "segments": segments.fit,
-    "recommendations": recommendations.fit,
-    "forecasts": forecasts.fit,
+    "segments": told("segments", segments.fit),
+    "recommendations": told("recommendations", recommendations.fit),
+    "forecasts": told("forecasts", forecasts.fit),
 }
 
 
@@ -188,14 +189,12 @@ class Retrain:
         data: TrainingData,
         claim: Claim,
     ) -> int:
+        model = dict(meta)
         pedigree = {
-            "model": dict(meta),
+            **of_data(data),
+            **model.pop("provenance", {}),
+            "model": model,
             "trigger": "; ".join(run.reasons),
-            "as_of_s": data.at_s,
-            "customers": len(data.views),
-            "buyers": data.buyers,
-            "purchase_days": len(data.past.day),
-            "catalog_items": len(data.catalog),
             "code_version": installed("crm-reflex"),
             "python": platform.python_version(),
         }

@@ -13,6 +13,7 @@ from worker.route import route
 from worker.store.door import Arrival
 from worker.store.models import KINDS, TooFewError
 from worker.telemetry import logger
+from worker.training.memory import MemoryShortError
 
 log = logger(__name__)
 
@@ -126,6 +127,9 @@ def train() -> None:
         published = runtime().retrain.serve()
     except TooFewError as error:
         log.info("training put off", reason=str(error))
+        return
+    except MemoryShortError as error:
+        log.error("training refused", reason=str(error))  # noqa: TRY400  no trace
         return
     if published:
         runtime().snapshot_builder.run()

@@ -145,12 +145,15 @@ def _judge(
     came = [one.labels[target] for one in scored]
     gains = [b - LOSSES[target](c, s) for b, c, s in zip(base, came, said, strict=True)]
     gain = float(np.mean([one.mean() for one in gains]))
-    error = clustered_error(np.concatenate(gains), np.concatenate([s.customer for s in scored]))
+    who = np.concatenate([s.customer for s in scored])
+    error = clustered_error(np.concatenate(gains), who)
+    losses = np.concatenate([b - g for b, g in zip(base, gains, strict=True)])
     off = [bias(c, s) for c, s in zip(came, said, strict=True)]
     lost = sum(one.mean() < -one.std() / np.sqrt(len(one)) for one in gains)
     row: Meta = {
         "name": recipe.label,
         "loss": float(np.mean([b.mean() - g.mean() for b, g in zip(base, gains, strict=True)])),
+        "loss_se": clustered_error(losses, who),
         "gain": gain,
         "se": error,
         "bias": float(np.mean(off)),

@@ -14,8 +14,9 @@ from worker.live import Live
 from worker.profile.codec import CodecError
 from worker.refresh_rules import RefreshRules
 from worker.store.models import TooFewError
-from worker.store.population import Population
+from worker.store.population import Population, Watermark
 from worker.telemetry import logger
+from worker.training.memory import Guard
 from worker.views import Calendar, View, histories, priced, view
 
 log = logger(__name__)
@@ -30,12 +31,13 @@ _NO_CATALOG: Final[Mapping[str, Attributes]] = MappingProxyType({})
 class TrainingData(NamedTuple):
     """What was known at one instant.
 
-    at_s      nothing later counts
-    today     the day of at_s
-    views     all customers
-    past      their purchase days, in the same order
-    live      the models that speak now
-    catalog   what is known of items
+    at_s        nothing later counts
+    today       the day of at_s
+    views       all customers
+    past        their purchase days, in the same order
+    live        the models that speak now
+    catalog     what is known of items
+    watermarks  where each shard stood before it was read
     """
 
     at_s: int
@@ -47,6 +49,7 @@ class TrainingData(NamedTuple):
     discount_rate_year: float
     live: Live
     catalog: Mapping[str, Attributes] = _NO_CATALOG
+    watermarks: tuple[Watermark, ...] = ()
 
     @property
     def buyers(self) -> int:
@@ -65,12 +68,15 @@ def collect(
 ) -> TrainingData:
     """Read every profile as of an instant.
 
-    Raises TooFewError below `rules.min_customers` buyers, and what `progress` raises.
+    Raises TooFewError below `rules.min_customers` buyers, MemoryShortError, and what `progress`
+    raises.
     """
     calendar = Calendar(rules.time_zone)
-    views = []
+    views, marks, guard = [], [], Guard()
     for shard in range(population.shards):
         progress("read profiles", shard / population.shards)
+        guard.look(shard / population.shards)
+        marks.append(population.watermark(shard))
         for resident in population.residents(shard):
             try:
                 views.append(view(resident.customer_id, resident.hot, resident.cold, at_s))
@@ -79,7 +85,10 @@ def collect(
     views = priced(views, calendar, rules.exchange())
     past = histories(views, calendar, rules.currency)
     today = calendar.day(at_s)
-    data = TrainingData(at_s, today, views, past, calendar, rules, discount_rate_year, live)
+    data = TrainingData(
+        at_s, today, views, past, calendar, rules, discount_rate_year, live,
+        watermarks=tuple(marks),
+    )  # fmt: skip
     if data.buyers < rules.min_customers:
         raise TooFewError(f"{data.buyers} customers have bought; models need {rules.min_customers}")
     return data
