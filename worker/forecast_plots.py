@@ -20,13 +20,20 @@ def draw(heads: Sequence[Mapping[str, Any]], path: Path) -> None:
         raise RefusedError(f"{path}: the name should end with {' or '.join(_FORMATS)}")
     if not path.absolute().parent.is_dir():
         raise RefusedError(f"{path}: there is no such folder")
-    lines = [head for head in heads if head["target"] == "buy" and head.get("reliability")]
-    if not lines:
+    if not any(head["target"] == "buy" and head.get("reliability") for head in heads):
         raise RefusedError("no window of this version is closed: there is nothing to draw")
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415  an extra
+        figure = reliability(heads)
     except ImportError:
         raise RefusedError("plots need matplotlib: pip install 'crm-reflex[plots]'") from None
+    figure.savefig(path)
+
+
+def reliability(heads: Sequence[Mapping[str, Any]]) -> Any:
+    """The figure of `draw`; raise ImportError without matplotlib."""
+    from matplotlib.figure import Figure  # noqa: PLC0415  an extra
+
+    lines = [head for head in heads if head["target"] == "buy" and head.get("reliability")]
     figure = Figure(figsize=(6.0, 6.0))
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1, label="perfect")
@@ -35,4 +42,4 @@ def draw(heads: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.plot(said, came, marker="o", label=f"{head['horizon_days']} days: {head['chosen']}")
     axes.set(xlabel="forecast P(buy)", ylabel="share that bought", xlim=(0, 1), ylim=(0, 1))
     axes.legend()
-    figure.savefig(path)
+    return figure

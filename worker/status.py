@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker.store.inspecting import Inspector, Sample
 from worker.store.models import KINDS, ArtifactError
+from worker.store.watching import WatchStore
 
 if TYPE_CHECKING:
     from worker.bootstrap import Runtime
@@ -82,8 +83,12 @@ class Watcher:
         ]
 
     def models(self, now_ms: int) -> list[dict[str, Any]]:
-        """The live version of each kind; version None where there is none."""
+        """The live version of each kind; version None where there is none.
+
+        `figures` say whether it still fits, as last measured: `models watch` has their thresholds.
+        """
         versions = self._active.models.current().versions
+        figures = WatchStore(self._active.client, self._active.keys).all()
         found = []
         for kind in KINDS:
             version = versions.get(kind)
@@ -96,6 +101,11 @@ class Watcher:
                 else:
                     row["age_s"] = now_ms // 1000 - int(head["published_at_s"])
                     row |= {name: head.get(name) for name in ("trigger", "customers", "buyers")}
+                row["figures"] = {
+                    one.name: round(one.value, 4)
+                    for one in figures
+                    if (one.kind, one.version) == (kind, version)
+                }
             found.append(row)
         return found
 

@@ -148,10 +148,12 @@ def _models(models: list[dict[str, Any]]) -> Any:
             span(one["age_s"]) if "age_s" in one else None,
             one.get("trigger") or one.get("problem"),
             one.get("buyers"),
+            ", ".join(f"{name} {value:.2f}" for name, value in one.get("figures", {}).items()),
         )
         for one in models
     ]
-    return table(("model", "version", "age", "trained because", "buyers"), rows)
+    columns = ("model", "version", "age", "trained because", "buyers", "does it still fit")
+    return table(columns, rows)
 
 
 def _facts(look: dict[str, Any]) -> Any:

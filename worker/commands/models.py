@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from worker.commands import versions
 from worker.session import order, session
-from worker.terminal import AsJson, console, examples, instant, pairs, show, show_json, table
+from worker.terminal import AsJson, cell, console, examples, instant, pairs, show, show_json, table
 
 if TYPE_CHECKING:
     from worker.bootstrap import Runtime
+    from worker.store.models import Artifact
 
 Kind = Literal["segments", "recommendations", "forecasts"]
 #: Rule segments are written, not trained, but their versions are stored and go live as models do.
@@ -32,6 +34,12 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Model versions and trainings.")
     group.command("list", epilog=examples("crm-reflex models list --json"))(list_versions)
     group.command("show", epilog=examples("crm-reflex models show segments 3"))(show_version)
+    group.command(
+        "card",
+        epilog=examples(
+            "crm-reflex models card forecasts", "crm-reflex models card segments 3 --out cards"
+        ),
+    )(card)
     group.command("promote", epilog=examples("crm-reflex models promote segments 2"))(promote)
     versions.add_to(group)
     app.add_typer(group, name="models")
@@ -98,28 +106,95 @@ def show_version(
     version: Annotated[int | None, typer.Argument(min=1, help="The live one if not given.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a version's parameters and pedigree."""
-    from worker.failures import RefusedError  # noqa: PLC0415  nothing unused is loaded
+    """Show a version's parameters and pedigree, and whether it still fits.
+
+    `models card` tells the same, and its limits, as a document.
+    """
+    from worker.store.watching import WatchStore  # noqa: PLC0415  nothing unused is loaded
 
     with session() as active:
-        chosen = version or active.models.current().versions.get(kind)
-        if chosen is None:
-            raise RefusedError(f"there is no version of {kind} yet: `crm-reflex retrain {kind}`")
+        chosen = _chosen(active, kind, version)
         artifact = active.models.read(kind, chosen)
         arrays = {name: list(array.shape) for name, array in artifact.arrays.items()}
+        figures = WatchStore(active.client, active.keys).all()
+    watch = [one._asdict() for one in figures if (one.kind, one.version) == (kind, chosen)]
     if as_json:
-        proof = {"checksum": artifact.checksum, "signed": artifact.signed}
+        proof = {"checksum": artifact.checksum, "signed": artifact.signed, "watch": watch}
         show_json({**artifact.meta, "kind": kind, "version": chosen, **proof, "arrays": arrays})
         return
     parameters = dict(artifact.meta.get("model", {}))
-    pedigree = {name: value for name, value in artifact.meta.items() if name != "model"}
+    pedigree = {name: _told(artifact.meta, name) for name in artifact.meta if name != "model"}
     pedigree |= {"checksum": artifact.checksum, "signed": artifact.signed}
     for name in ("as_of_s", "published_at_s"):
         if name in pedigree:
             pedigree[name.removesuffix("_s")] = instant(pedigree.pop(name))
     show(pairs(sorted(pedigree.items()), title=f"{kind} {chosen}"))
+    if watch:
+        rows = [
+            (one["name"], one["value"], one["threshold"], instant(one["at_s"])) for one in watch
+        ]
+        show("", table(("figure", "value", "asks above", "measured"), rows))
     show("", pairs(_short(parameters), title="parameters"))
     show("", pairs(((name, " x ".join(map(str, s))) for name, s in arrays.items()), title="arrays"))
+
+
+def card(
+    kind: Annotated[Kind, typer.Argument(help="Which model.")],
+    version: Annotated[int | None, typer.Argument(min=1, help="The live one if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the card and its pictures, made if need be.")
+    ] = None,
+    pictures_as: Annotated[
+        Literal["svg", "png"], typer.Option("--format", help="Of the pictures.")
+    ] = "svg",
+    as_json: AsJson = False,
+) -> None:
+    """Print a version's card in Markdown: what it is made of, how good it is, its limits.
+
+    With --out: write it to KIND-VERSION.md, with pictures beside it.
+    """
+    from worker import card as cards  # noqa: PLC0415  nothing unused is loaded
+
+    with session() as active:
+        artifact = active.models.read(kind, _chosen(active, kind, version))
+        facts = cards.facts_of(active, artifact)
+    files = [] if out is None else _write_card(out, artifact, facts, pictures_as)
+    if as_json:
+        show_json({**facts, "files": files} if files else facts)
+    elif files:
+        show("\n".join(files))
+    else:
+        show(cards.markdown(facts).rstrip("\n"))
+
+
+def _write_card(
+    folder: Path, artifact: Artifact, facts: dict[str, Any], pictures_as: Literal["svg", "png"]
+) -> list[str]:
+    """Raises RefusedError: no folder, no matplotlib."""
+    from worker.card import markdown  # noqa: PLC0415  nothing unused is loaded
+    from worker.card_plots import pictures  # noqa: PLC0415  matplotlib: same
+    from worker.failures import RefusedError  # noqa: PLC0415  same
+
+    drawn = pictures(artifact, facts, pictures_as)
+    text = folder / f"{artifact.kind}-{artifact.version}.md"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for one in drawn:
+            (folder / one.file).write_bytes(one.data)
+        text.write_text(markdown(facts, drawn), encoding="utf-8")
+    except OSError as error:
+        raise RefusedError(f"{folder} cannot be written: {error.strerror}") from None
+    return [str(text), *(str(folder / one.file) for one in drawn)]
+
+
+def _chosen(active: Runtime, kind: str, version: int | None) -> int:
+    """Raises RefusedError where there is no version yet."""
+    from worker.failures import RefusedError  # noqa: PLC0415  nothing unused is loaded
+
+    chosen = version or active.models.current().versions.get(kind)
+    if chosen is None:
+        raise RefusedError(f"there is no version of {kind} yet: `crm-reflex retrain {kind}`")
+    return chosen
 
 
 def promote(
@@ -164,6 +239,20 @@ def _pedigree(active: Runtime, kind: str, version: int) -> dict[str, Any]:
         return {"trigger": str(error)}
     fields = {name: head.get(name) for name in ("trigger", "customers", "buyers", "parent")}
     return {**fields, "as_of": instant(head.get("as_of_s"))}
+
+
+def _told(meta: Mapping[str, Any], name: str) -> Any:
+    """A field of a pedigree on few lines."""
+    from worker.card import flat  # noqa: PLC0415  nothing unused is loaded
+
+    value = meta[name]
+    if name == "watermarks":
+        return f"{len(value)} shards: --json lists them"
+    if name == "metrics":
+        return [f"{one['name']} {one['value']}" for one in value]
+    if name in ("window", "rows", "parameters", "gate"):
+        return [f"{path}: {cell(one)}" for path, one in flat(value)]
+    return value
 
 
 def _short(parameters: dict[str, Any]) -> list[tuple[str, object]]:
