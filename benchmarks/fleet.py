@@ -8,7 +8,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -88,9 +88,14 @@ class Crm:
 
 
 class Fleet:
-    """Running workers; a thread restarts those that end."""
+    """Running workers; a thread restarts those that end.
 
-    def __init__(self, url: str, crm: Crm, settings: Mapping[str, str]) -> None:
+    stages  of them; all and beat if none is named
+    """
+
+    def __init__(
+        self, url: str, crm: Crm, settings: Mapping[str, str], stages: Collection[str] = ()
+    ) -> None:
         self.events: list[tuple[str, str]] = []
         self.lines: list[tuple[str, str]] = []
         environment = {
@@ -103,7 +108,11 @@ class Fleet:
             **{f"CRM_REFLEX_{name.upper()}": value for name, value in settings.items()},
         }
         self.supervisor = Supervisor(
-            stage_commands(deliver=True),
+            {
+                name: command
+                for name, command in stage_commands(deliver=True).items()
+                if not stages or name in stages
+            },
             env=environment,
             on_line=lambda name, line: self.lines.append((name, line)),
             on_event=lambda name, text: self.events.append((name, text)),
@@ -116,7 +125,7 @@ class Fleet:
     def wait_ready(self, reports: Reports, timeout_s: float = 60.0) -> None:
         """Wait until every worker has reported."""
         deadline = time.monotonic() + timeout_s
-        workers = len(self.supervisor.starts()) - 1  # beat reports nothing
+        workers = len(set(self.supervisor.starts()) - {"beat"})  # beat reports nothing
         while len(reports.all()) < workers:
             if time.monotonic() > deadline:
                 raise RuntimeError("\n".join(line for _, line in self.lines[-40:]))
