@@ -1,6 +1,6 @@
 """Fit a recommender: what sells and repeats, and weights from the last closed window."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
@@ -99,11 +99,13 @@ def fit_recommender(
     half_life_days: float = HALF_LIFE_DAYS,
     k_neighbors: int = K_NEIGHBORS,
     rng: np.random.Generator,
+    told: Callable[[tuple[Choices, Choices, Choices]], None] = lambda _: None,
 ) -> Recommender:
     """Fit on everything up to `as_of_day`, with weights learned from the days before it.
 
     content  of the items, in their sequence
     rng      picks the customers that weights are learned from, where there are very many
+    told     is called with what they could choose from and chose, a part for each list
     Raises   ShapeError, DomainError
     """
     fitted = fit_statistics(
@@ -129,6 +131,7 @@ def fit_recommender(
     if len(judged) > MOST_JUDGED:
         judged = np.sort(rng.choice(judged, MOST_JUDGED, replace=False))
     found = choices(before, window, customers, judged, content)
+    told(found)
     return replace(
         fitted,
         weights=Weights(

@@ -18,6 +18,7 @@ from models.artifact import Arrays, Meta
 from models.forecast.backtest import MOST_SCORED, STACKED
 from models.forecast.families.registry import FAMILIES
 from models.forecast.sheets import Sheets
+from models.recommend.fitting import MOST_JUDGED
 from models.segments.model import SegmentModel, assign
 from models.segments.state import from_state
 from worker.training import memory
@@ -160,11 +161,20 @@ def _mean(name: str, values: Rows, on: str) -> dict[str, Any]:
 def _recommendations(
     data: TrainingData, _arrays: Arrays, model: Mapping[str, Any]
 ) -> dict[str, Any]:
+    on = "customers of the last closed window, weights learned on the others"
     return {
-        "rows": {"fit": data.buyers, "items": len(model["items"])},
+        "rows": {
+            "fit": data.buyers,
+            "items": len(model["items"]),
+            "judged": {row["list"]: row["rows"] for row in model.get("quality", ())},
+            "judged_most": MOST_JUDGED,
+        },
         "features": list(model["features"]),
         "parameters": _some(model, "half_life_days", "k_neighbors", "shop_gap", "shop_repeat"),
-        "metrics": [],
+        "metrics": [
+            metric(f"{row['list']}: NDCG@10", row["ndcg10"], row["se"], row["rows"], on)
+            for row in model.get("quality", ())
+        ],
     }
 
 

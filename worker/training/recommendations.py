@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final, TypeAlias
 
@@ -12,8 +13,10 @@ from models.artifact import Arrays, Meta
 from models.recommend.content import NO_CONTENT, fit_content
 from models.recommend.filters import ServiceItems
 from models.recommend.fitting import fit_recommender
+from models.recommend.held_out import held_out_ndcg
 from models.recommend.interactions import Interactions, ItemTable, decay
-from models.recommend.model import Recommender, to_state
+from models.recommend.model import Recommender, Weights, basic_weights, to_state
+from models.recommend.tuning import Choices
 from models.segments.model import nearest_ids
 from worker.index import triplets
 from worker.insights.shelf import text_of
@@ -29,6 +32,7 @@ def fit(data: TrainingData) -> tuple[Arrays, Meta]:
     items = ItemTable()
     found = triplets(data.views, items, data.calendar, ServiceItems(data.rules.service_items))
     texts = [text_of(data.catalog.get(item)) for item in items.ids]
+    judged: list[tuple[Choices, ...]] = []
     fitted = fit_recommender(
         found,
         items.ids,
@@ -36,8 +40,19 @@ def fit(data: TrainingData) -> tuple[Arrays, Meta]:
         as_of_day=data.today,
         content=fit_content(texts) if any(texts) else NO_CONTENT,
         rng=np.random.default_rng(data.at_s),
+        told=judged.append,
     )
-    return to_state(replace(fitted, favorites=_favorites(data, found, fitted)))
+    arrays, meta = to_state(replace(fitted, favorites=_favorites(data, found, fitted)))
+    return arrays, {**meta, "quality": [row for part in judged for row in _quality(part)]}
+
+
+def _quality(judged: Sequence[Choices]) -> Iterator[Meta]:
+    """Per list, the mean NDCG@10 of its candidates on the last closed window, cross-fitted."""
+    for name, part in zip(Weights._fields, judged, strict=True):
+        ndcg = held_out_ndcg(part, basic_weights())
+        if len(ndcg):
+            error = float(ndcg.std() / np.sqrt(len(ndcg)))
+            yield {"list": name, "ndcg10": float(ndcg.mean()), "se": error, "rows": len(ndcg)}
 
 
 def _favorites(data: TrainingData, found: Interactions, fitted: Recommender) -> Favorites:

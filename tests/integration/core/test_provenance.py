@@ -4,8 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.history import from_orders
+from models.recommend.held_out import held_out_ndcg
+from models.recommend.tuning import Choices
 from tests.builders import order
 from worker.bootstrap import Runtime
 from worker.route import route
@@ -40,8 +44,8 @@ def put(active, first, last, day):
 
 @pytest.fixture
 def active(valkey, redis_client, tmp_path):
-    settings = Settings(redis_url=valkey.url, shards=4, data_dir=tmp_path, reporting_currency="EUR")
-    runtime = Runtime(settings, valkey.url)
+    options = Settings(redis_url=valkey.url, shards=4, data_dir=tmp_path, reporting_currency="EUR")
+    runtime = Runtime(options, valkey.url)
     put(runtime, 0, BUYERS, 3)
     yield runtime
     runtime.client.close()
@@ -145,3 +149,30 @@ def test_a_training_that_would_not_fit_is_refused_and_its_run_ends(active, monke
         active.retrain.run(reason="check")
     assert active.desk.running() == []
     assert active.models.current().versions == {}
+
+
+def test_recommendations_are_measured_on_customers_that_taught_them_nothing(active):
+    active.retrain.run(("recommendations",), reason="check")
+    told = active.models.read("recommendations", 1).meta
+    figures = {one["name"]: one for one in told["metrics"]}
+    every = figures["everything: NDCG@10"]
+    assert 0 < every["low"] < every["value"] < every["high"] <= 1.2
+    assert every["rows"] == told["rows"]["judged"]["everything"] >= 20
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_held_out_quality_does_not_learn_from_whom_it_judges(seed):
+    """Labels without any pattern cannot be ranked, however well weights fit those who taught."""
+    rng = np.random.default_rng(seed)
+    n, d = 120, 12
+    noise = rng.normal(size=(10 * n, d)).astype(np.float32)
+    bought = np.zeros((n, 10), dtype=np.bool_)
+    bought[np.arange(n), rng.integers(0, 10, n)] = True
+    starts = np.arange(0, 10 * n, 10)
+    blind = held_out_ndcg(Choices(noise, bought.ravel(), starts), np.zeros(d), k=3).mean()
+    seen = noise.copy()
+    seen[:, 0] = 3 * bought.ravel()
+    told = held_out_ndcg(Choices(seen, bought.ravel(), starts), np.zeros(d), k=3).mean()
+    assert blind < 0.45  # by chance 0.21
+    assert told > 0.95
