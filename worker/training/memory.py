@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 #: What a training takes at its peak, over what the profiles take that it reads (docs/training.md).
-OVER_PROFILES: Final = 2.0
+OVER_PROFILES: Final = 3.0
 #: What it takes however few customers there are: libraries, and fits on samples of bounded size.
 FIXED_BYTES: Final = 300_000_000
 #: Less tells nothing of the rest.

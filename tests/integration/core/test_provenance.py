@@ -132,11 +132,11 @@ def test_the_peak_is_that_of_the_fit():
 
 
 def test_a_training_that_would_not_fit_ends_with_a_sentence():
-    room, used = 10**9, iter([0, 40_000_000, 60_000_000, 400_000_000])
+    room, used = 10**9, iter([0, 40_000_000, 50_000_000, 400_000_000])
     guard = Guard(lambda: room, lambda: next(used))
     guard.look(0.0)
     guard.look(0.25)
-    with pytest.raises(MemoryShortError, match=r"about 1\.9 GB of memory, and there are 1\.0 GB"):
+    with pytest.raises(MemoryShortError, match=r"about 2\.7 GB of memory, and there are 1\.0 GB"):
         guard.look(0.5)
     unknown = Guard(lambda: None, lambda: 10**12)
     unknown.look(0.5)
