@@ -60,6 +60,15 @@ def material_view(insight: CustomerInsight) -> dict[str, Any]:
     }
     if insight.audiences:
         view["audiences"] = [each.id for each in insight.audiences]
+    if insight.horizons:
+        view["horizons"] = {
+            name: [
+                round(one.purchase_probability, 2),
+                round(one.expected_orders, 1),
+                None if one.expected_spend is None else round(one.expected_spend),
+            ]
+            for name, one in insight.horizons.items()
+        }
     for name in _PROBABILITIES:
         view[name] = _rounded(getattr(insight, name), 2)
     for name in _COUNTS:

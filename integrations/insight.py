@@ -119,11 +119,25 @@ class Range(_Part):
     high: Money
 
 
+class HorizonForecast(_Part):
+    """The forecasts of one more horizon; a path of a mapping is `horizons.180d.expected_orders`.
+
+    Money is null where it abstains.
+    """
+
+    purchase_probability: Probability
+    expected_orders: NonNegative
+    expected_orders_range: Range | None = None
+    expected_spend: Money | None = None
+    expected_spend_range: Range | None = None
+
+
 class CustomerInsight(_Part):
     """All that is known about one customer, as of an instant.
 
     insight_version grows with every change of the customer's insight: a receiver may refuse an
-    older one. `abstained` tells, for a field that is null, why no figure is given.
+    older one. `abstained` tells, for a field that is null, why no figure is given. `horizons` holds
+    the installation's own beside 30 and 90 days, by name: `180d`.
     """
 
     customer_id: str
@@ -159,6 +173,7 @@ class CustomerInsight(_Part):
     churn_horizon_days: NonNegativeInt | None = None
     expected_orders_90d_range: Range | None = None
     expected_spend_90d_range: Range | None = None
+    horizons: dict[str, HorizonForecast] = {}
     forecast_drivers: tuple[str, ...] = ()
     forecast_reliability: Literal["prior", "low", "normal"] | None = None
     abstained: dict[str, str] = {}

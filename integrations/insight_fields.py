@@ -9,6 +9,7 @@ path                    | value
 `buy_again.0.item_id`   | of the first part of a list (absent: null)
 `buy_again.item_id`     | of every part of a list: a list of values
 `abstained.p_alive`     | a value of a table with free names
+`horizons.180d.expected_orders` | a field of a part in such a table
 """
 
 from collections.abc import Mapping

@@ -203,6 +203,7 @@ class Runtime:
             streams=tuple(one.name for one in self.destinations if is_stream(one)),
             holdout=Holdout(settings.holdout_share, settings.holdout_salt),
             service_items=tuple(settings.service_items),
+            horizons_days=settings.forecast_horizons_days,
             rates=RatesFile(
                 settings.currency_rates_file,
                 settings.reporting_currency,

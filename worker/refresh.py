@@ -69,6 +69,7 @@ class Refresh:
             rules.recommendations,
             shelf=Shelf() if stock is None else stock.shelf,
             holdout=rules.holdout,
+            horizons_days=rules.horizons_days,
         )
         self._looked_for_due = self._followed = self._nudges_again = float("-inf")
         self._nudged: list[Nudge] = []

@@ -18,6 +18,7 @@ class RefreshRules(NamedTuple):
     streams       who gets transitions, each as an event
     holdout       who gets no recommendations
     service_items  ids or patterns of what is no product
+    horizons_days  of forecasts, beside 30 and 90
     rates         the newest exchange rates; None = none but the reporting currency is known
     """
 
@@ -32,6 +33,7 @@ class RefreshRules(NamedTuple):
     streams: tuple[str, ...] = ()
     holdout: Holdout = NO_HOLDOUT
     service_items: tuple[str, ...] = ()
+    horizons_days: tuple[int, ...] = ()
     rates: Callable[[], Rates] | None = None
 
     def exchange(self) -> Rates:

@@ -29,7 +29,16 @@ from pydantic_settings import (
 )
 
 from integrations.facts import DEFAULT_TRAITS
-from worker.settings_rules import Currency, Level, Names, ServerUrl, SigningSecret, Texts, TimeZone
+from worker.settings_rules import (
+    Currency,
+    Horizons,
+    Level,
+    Names,
+    ServerUrl,
+    SigningSecret,
+    Texts,
+    TimeZone,
+)
 from worker.settings_sources import (
     ENV_FILE,
     PREFIX,
@@ -190,6 +199,9 @@ class Settings(BaseSettings):
     holdout_salt: str = Field("holdout", description="Another salt holds out other customers.")
     discount_rate_year: float = Field(
         0.10, ge=0, lt=1, description="Yearly discount rate of the customer lifetime value."
+    )
+    forecast_horizons_days: Horizons = Field(
+        (), description="Days of forecasts beside 30 and 90, comma-separated; up to 4, up to 365."
     )
     min_customers_to_train: int = Field(
         30, ge=1, description="Customers with an order below which no model is trained."

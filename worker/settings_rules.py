@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 SCHEMES = ("redis", "rediss", "unix")
+_MOST_HORIZONS = 4  # each costs a training and a refresh as much again
+_LONGEST_DAYS = 365
 
 
 def check_server_url(value: SecretStr) -> SecretStr:
@@ -83,6 +85,23 @@ def check_texts(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted(set(value)))
 
 
+def split_days(value: object) -> object:
+    """A comma-separated text as a tuple of numbers of days; a number as a tuple of one.
+
+    >>> split_days("60, 180")
+    ('60', '180')
+    """
+    return (value,) if isinstance(value, int) else split_names(value)
+
+
+def check_horizons(value: tuple[int, ...]) -> tuple[int, ...]:
+    """The horizons, rising, each once, without 30 and 90; ValueError when one is out of range."""
+    further = sorted(set(value) - {30, 90})
+    if len(further) > _MOST_HORIZONS or not all(1 <= days <= _LONGEST_DAYS for days in further):
+        raise ValueError(f"should be up to {_MOST_HORIZONS} numbers from 1 to {_LONGEST_DAYS}")
+    return tuple(further)
+
+
 def upper(value: object) -> object:
     """Text in capitals; anything else as it is."""
     return value.upper() if isinstance(value, str) else value
@@ -96,6 +115,9 @@ Names = Annotated[
 ]
 Texts = Annotated[
     tuple[str, ...], NoDecode, BeforeValidator(split_names), AfterValidator(check_texts)
+]
+Horizons = Annotated[
+    tuple[int, ...], NoDecode, BeforeValidator(split_days), AfterValidator(check_horizons)
 ]
 Currency = Annotated[str, BeforeValidator(upper), Field(pattern=r"^[A-Z]{3}$")]
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)]

@@ -28,6 +28,7 @@ from models.history import Histories, cut
 
 Rows: TypeAlias = NDArray[np.float64]
 
+TOO_SHORT: Final = "history shorter than the horizon"
 _WINDOWS: Final = 5
 
 
@@ -47,6 +48,7 @@ def fit_bundle(
 ) -> Bundle:
     """Fit everything on what happened up to and with `as_of_day`.
 
+    horizons_days  any; one beside 30 and 90 that is longer than the history gets no head
     key       (customers,) hash of each customer's id: who is sampled does not depend on the order
               of the rows; None = the row's number
     windows   closed windows to backtest on, at most; 0 = level 1 only
@@ -67,14 +69,22 @@ def fit_bundle(
     key = np.arange(customers, dtype=np.uint64) if key is None else key
     heads: list[Head] = []
     report: list[Meta] = []
-    for index, horizon in enumerate(sorted(set(horizons_days))):
-        if len(past.day):
-            part = _Part(progress, index / len(horizons_days), 1 / len(horizons_days))
-            sheets = Sheets(past, horizon, key, prior)
-            found, told = _fit_horizon(sheets, as_of_day + 1, (windows, without), seed, part)
-            heads += found
-            report += told
+    wanted = sorted(set(horizons_days))
+    for index, horizon in enumerate(wanted if len(past.day) else ()):
+        sheets = Sheets(past, horizon, key, prior)
+        if horizon not in HORIZONS_DAYS and sheets.first_day > as_of_day + 1 - horizon:
+            report += [_abstained(target, horizon) for target in TARGETS]
+            continue
+        part = _Part(progress, index / len(wanted), 1 / len(wanted))
+        found, told = _fit_horizon(sheets, as_of_day + 1, (windows, without), seed, part)
+        heads += found
+        report += told
     return Bundle(level1, tuple(heads), tuple(report))
+
+
+def _abstained(target: Target, horizon: int) -> Meta:
+    told: Meta = {"target": target, "horizon_days": horizon, "chosen": "abstains"}
+    return {**told, "reason": TOO_SHORT, "windows": [], "candidates": []}
 
 
 class _Part:

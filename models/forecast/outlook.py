@@ -137,21 +137,31 @@ def _merged(level1: Forecaster, base: Forecasts, outlooks: Mapping[int, Outlook]
     chance = np.maximum(quarter.buy, base.probability_30d)
     shift = _log_odds(chance) - _log_odds(base.probability_90d)
     returns = expit(_log_odds(1.0 - base.churn_probability) + shift)
-    if level1.churn_horizon_days in outlooks:
-        returns = outlooks[level1.churn_horizon_days].buy
+    churn = level1.churn_horizon_days
+    for days in sorted(outlooks, reverse=True):  # not above a longer horizon, nor below a shorter
+        buy = outlooks[days].buy
+        returns = np.minimum(returns, buy) if days >= churn else np.maximum(returns, buy)
+    if churn in outlooks:
+        returns = outlooks[churn].buy
     returns = np.maximum(returns, chance) * live
     orders, spend = quarter.orders, np.where(base.spend_known, quarter.spend_minor, 0.0)
     discount = (1.0 + level1.discount_rate_year) ** (-1.0 / 6.0)  # of the middle of three months
     gained = discount * (spend - base.expected_spend_90d_minor)
     later = base.expected_orders_365d + orders - base.expected_orders_90d
+    year = outlooks[max(days for days in outlooks if days <= forecast.CLV_DAYS)]
+    later = year.orders if forecast.CLV_DAYS in outlooks else np.maximum(later, year.orders)
+    least = year.spend_minor / (1.0 + level1.discount_rate_year) * base.spend_known
+    longest = outlooks[max(outlooks)].buy
     return base._replace(
-        p_alive=np.maximum(base.p_alive, returns),
+        p_alive=np.maximum(base.p_alive, np.maximum(returns, longest)),
         probability_90d=chance,
         churn_probability=live - returns,
         expected_orders_90d=orders,
         expected_spend_90d_minor=spend,
         expected_orders_365d=np.maximum(later, orders),
-        clv_365d_minor=np.maximum(base.clv_365d_minor + gained, discount * spend),
+        clv_365d_minor=np.maximum(
+            base.clv_365d_minor + gained, np.maximum(discount * spend, least)
+        ),
     )
 
 

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from integrations.insight import NextOrderWindow, Range
-from models.forecast.bundle import Outlook, predict_bundle
+from integrations.insight import HorizonForecast, NextOrderWindow, Range
+from models.forecast.bundle import Bundle, Outlook, predict_bundle
 from models.forecast.drivers import describe
 from models.forecast.forecast import Forecasts, reliability
 from models.history import Histories
 from worker.insights.figures import CURRENCY_UNKNOWN, NO_MODEL, NO_ORDER, major, to_date
+from worker.insights.subject import Options
 from worker.live import Live
 
 _NO_MONEY: Final = "too few paid orders in the shop's reporting currency"
 _MONEY: Final = ("clv_12m", "expected_spend_90d")
+_NO_HORIZON: Final = "the live model was trained without this horizon"
 _MOST_WINDOW_DAYS: Final = 30  # a single date only where it means something
 
 
@@ -24,7 +26,7 @@ def add_forecasts(
     live: Live,
     past: Histories,
     today: int,
-    currency: str,
+    options: Options,
     unknown: Sequence[bool],
 ) -> None:
     """What the customer is likely to do; reads `historic_clv` of the part.
@@ -43,6 +45,8 @@ def add_forecasts(
     forecasts, quarter = said.forecasts, said.outlooks.get(90)
     reasons = describe(past, today)
     grade = reliability(bundle.level1)
+    missing = _missing(bundle, options.horizons_days)
+    currency = options.currency
     for i, part in enumerate(parts):
         if not forecasts.known[i]:
             part["abstained"]["forecasts"] = NO_ORDER
@@ -50,19 +54,34 @@ def add_forecasts(
         part["forecast_reliability"] = grade
         part["churn_horizon_days"] = bundle.level1.churn_horizon_days
         part["forecast_drivers"] = reasons[i]
+        part["abstained"] |= missing
         part.update(_forecast(forecasts, i))
         if quarter is not None:
-            part["expected_orders_90d_range"] = Range(
-                low=Decimal(int(quarter.orders_low[i])), high=Decimal(int(quarter.orders_high[i]))
-            )
+            part["expected_orders_90d_range"] = _orders_range(quarter, i)
+        money = bool(forecasts.clv_known[i]) and not unknown[i]
+        part["horizons"] = {
+            f"{days}d": _horizon(said.outlooks[days], i, currency if money else None)
+            for days in options.horizons_days
+            if days in said.outlooks
+        }
         if unknown[i]:
             part["abstained"] |= dict.fromkeys(_MONEY, CURRENCY_UNKNOWN)
-        elif forecasts.clv_known[i]:
+        elif money:
             part["currency"] = currency
             historic = part["historic_clv"] or Decimal(0)
             part.update(_money_forecast(forecasts, quarter, i, currency, historic))
         else:
             part["abstained"] |= dict.fromkeys(_MONEY, _NO_MONEY)
+
+
+def _missing(bundle: Bundle, horizons_days: Sequence[int]) -> dict[str, str]:
+    """Why a configured horizon is not told, by its path."""
+    why = {told["horizon_days"]: str(told["reason"]) for told in bundle.report}
+    return {
+        f"horizons.{days}d": why.get(days, _NO_HORIZON)
+        for days in horizons_days
+        if days not in bundle.horizons_days
+    }
 
 
 def _forecast(forecasts: Forecasts, i: int) -> dict[str, Any]:
@@ -94,8 +113,26 @@ def _money_forecast(
         "total_clv": historic + clv,
     }
     if quarter is not None:
-        low, high = quarter.spend_low_minor[i], quarter.spend_high_minor[i]
-        fields["expected_spend_90d_range"] = Range(
-            low=major(float(low), currency), high=major(float(high), currency)
-        )
+        fields["expected_spend_90d_range"] = _spend_range(quarter, i, currency)
     return fields
+
+
+def _horizon(outlook: Outlook, i: int, currency: str | None) -> HorizonForecast:
+    """The forecasts of one horizon; without a currency, money abstains."""
+    spend = None if currency is None else major(float(outlook.spend_minor[i]), currency)
+    return HorizonForecast(
+        purchase_probability=round(float(outlook.buy[i]), 4),
+        expected_orders=round(float(outlook.orders[i]), 4),
+        expected_orders_range=_orders_range(outlook, i),
+        expected_spend=spend,
+        expected_spend_range=None if currency is None else _spend_range(outlook, i, currency),
+    )
+
+
+def _orders_range(outlook: Outlook, i: int) -> Range:
+    return Range(low=Decimal(int(outlook.orders_low[i])), high=Decimal(int(outlook.orders_high[i])))
+
+
+def _spend_range(outlook: Outlook, i: int, currency: str) -> Range:
+    low, high = float(outlook.spend_low_minor[i]), float(outlook.spend_high_minor[i])
+    return Range(low=major(low, currency), high=major(high, currency))

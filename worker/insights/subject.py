@@ -62,6 +62,7 @@ class Options(NamedTuple):
 
     shelf    what may be recommended; None = whatever was bought
     holdout  who gets no recommendations
+    horizons_days  of forecasts, beside 30 and 90
     rates    into the currency; None = no money of another one is known
     """
 
@@ -70,4 +71,5 @@ class Options(NamedTuple):
     recommendations: int
     shelf: Shelf | None = None
     holdout: Holdout = NO_HOLDOUT
+    horizons_days: tuple[int, ...] = ()
     rates: Rates | None = None

@@ -38,7 +38,7 @@ def write(
     parts: list[dict[str, Any]] = [{"abstained": {}} for _ in subjects]
     unknown = unpriced(views, options.currency)
     add_history(parts, past, today, options.currency, unknown)
-    add_forecasts(parts, live, past, today, options.currency, unknown)
+    add_forecasts(parts, live, past, today, options, unknown)
     add_segments(parts, live, subjects, past, calendar, today)
     add_lists(parts, live, index, subjects, calendar, today, options)
     add_audiences(parts, live, subjects, calendar, now_s, options.currency)

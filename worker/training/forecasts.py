@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from models.artifact import Arrays, Meta
-from models.forecast.bundle import fit_bundle, to_state
+from models.forecast.bundle import HORIZONS_DAYS, fit_bundle, to_state
 from worker.training.data import TrainingData
 
 #: Closed windows that candidates are tried on.
@@ -30,6 +30,7 @@ def fit(data: TrainingData) -> tuple[Arrays, Meta]:
         data.today,
         currency=data.rules.currency,
         discount_rate_year=data.discount_rate_year,
+        horizons_days=(*HORIZONS_DAYS, *data.rules.horizons_days),
         key=np.array(ids, dtype=np.uint64),
         windows=0 if first else WINDOWS,
         without=WITHOUT,

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from integrations.encoding import canonical_json, insight_payload, material
 from integrations.insight import MONEY_FIELDS
+from integrations.insight_fields import NoSuchPathError, kind_of, steps_of, value_at
 from integrations.schemas import (
     CustomerInsight,
     customer_event_schema,
@@ -157,3 +158,17 @@ def test_canonical_json_sorts_keys_at_every_depth():
         canonical_json({"b": {"d": 1, "c": "é"}, "a": []})
         == '{"a":[],"b":{"c":"é","d":1}}'.encode()
     )
+
+
+def test_further_horizons_can_be_mapped_and_their_changes_are_worth_sending():
+    told = {"purchase_probability": 0.61234, "expected_orders": 1.5, "expected_spend": "12.30"}
+    known = insight(horizons={"180d": told})
+    sent = json.loads(insight_payload(known))
+    assert value_at(sent, steps_of("horizons.180d.expected_spend")) == 12.3
+    assert kind_of("horizons.180d.expected_orders_range.low").scalar == "number"
+    with pytest.raises(NoSuchPathError):
+        kind_of("horizons.180d.expected_odrers")
+    drifted = insight(horizons={"180d": told | {"purchase_probability": 0.6124}})
+    moved = insight(horizons={"180d": told | {"purchase_probability": 0.7}})
+    assert material(known) == material(drifted)
+    assert len({material(one) for one in (known, moved, insight())}) == 3

@@ -1,6 +1,7 @@
 """The bundle: who is promoted, what is stored, and what strange shops get."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -208,3 +209,35 @@ def test_money_abstains_in_a_shop_with_nine_paid_orders():
     assert not predict_bundle(bundle, histories, TODAY).forecasts.spend_known.any()
     with pytest.raises(DomainError):
         spend_distribution(bundle, histories, TODAY, 90)
+
+
+def test_any_horizon_agrees_with_the_others_and_with_the_defined_fields():
+    histories = shop(300)
+    wanted = (7, 30, 90, 180, 365)
+    bundle = fit_bundle(histories, TODAY, currency="EUR", windows=0, horizons_days=wanted)
+    assert bundle.horizons_days == list(wanted)
+    said = predict_bundle(from_state(*to_state(bundle)), histories, TODAY)
+    found = said.forecasts
+    for shorter, longer in pairwise(wanted):
+        one, other = said.outlooks[shorter], said.outlooks[longer]
+        assert (one.buy <= other.buy).all()
+        assert (one.orders <= other.orders).all()
+        assert (one.spend_minor <= other.spend_minor).all()
+    churn = bundle.level1.churn_horizon_days
+    assert 90 < churn < 365
+    returns = 1.0 - found.churn_probability
+    assert (returns >= said.outlooks[180 if churn > 180 else 90].buy - 1e-9).all()
+    assert (returns <= said.outlooks[365].buy + 1e-9).all()
+    assert (found.p_alive >= said.outlooks[365].buy).all()
+    np.testing.assert_allclose(found.expected_orders_365d, said.outlooks[365].orders)
+
+
+def test_a_further_horizon_abstains_while_the_history_is_shorter():
+    histories = shop(300, span=100)
+    bundle = fit_bundle(
+        histories, TODAY, currency="EUR", windows=0, horizons_days=(30, 60, 90, 180)
+    )
+    assert bundle.horizons_days == [30, 60, 90]
+    why = {told["horizon_days"]: told["reason"] for told in bundle.report}
+    assert why[180] == "history shorter than the horizon"
+    assert why[60] != why[180]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from integrations.encoding import material
-from models.forecast.bundle import Bundle
+from models.forecast.bundle import Bundle, fit_bundle
 from models.forecast.forecast import fit_forecaster
 from models.segments.fit import fit_segments
 from tests.builders import DAY_S, T0, facts, folded, order, viewed
@@ -131,6 +131,29 @@ class TestWithModels:
             live,
         )
         assert free.historic_clv == 20
+
+    def test_a_configured_horizon_is_told_or_says_why_not(self, shop):
+        views, live = shop
+        past, today = histories(views, UTC, "EUR"), UTC.day(NOW_S)
+        wanted = (30, 60, 90, 180)
+        bundle = fit_bundle(past, today, currency="EUR", windows=0, horizons_days=wanted)
+        options = OPTIONS._replace(horizons_days=(60, 180, 300))
+        subjects = [Subject(one, "", NONE) for one in (*views, buyer("eve", 3, currency="USD"))]
+        told = {
+            one.customer_id: one
+            for one in write(subjects, live._replace(forecasts=bundle), None, UTC, NOW_S, options)
+        }
+        often = told["often3"]
+        sixty = often.horizons["60d"]
+        assert often.purchase_probability_30d <= sixty.purchase_probability
+        assert sixty.purchase_probability <= often.purchase_probability_90d
+        assert 0 < sixty.expected_spend <= often.expected_spend_90d
+        assert sixty.expected_orders_range.low <= sixty.expected_orders
+        assert sixty.expected_spend <= sixty.expected_spend_range.high
+        assert often.abstained["horizons.180d"] == "history shorter than the horizon"
+        assert "without this horizon" in often.abstained["horizons.300d"]
+        assert told["eve"].horizons["60d"].expected_spend is None
+        assert told["never"].horizons == {}
 
     def test_who_never_bought_gets_no_number(self, shop):
         views, live = shop

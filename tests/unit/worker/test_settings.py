@@ -89,6 +89,8 @@ WRONG = {
     "broker_url": f"redis://u:{CANARY}@[::1",
     "time_zone": f"Mars/{CANARY}",
     "reporting_currency": CANARY,
+    "currency_rates_file": f"/nowhere/{CANARY}",
+    "forecast_horizons_days": "0, 60",
     "traits": f"plan, {CANARY} {CANARY}",
     "ingest_batch": "1001",
     "memory_limit_ratio": "1",
@@ -111,6 +113,21 @@ def test_an_error_names_the_variable_and_the_rule_but_never_the_value(name, monk
     assert CANARY not in repr(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("text", "days"), [("", ()), ("180", (180,)), (" 180, 7,30,90 ,180", (7, 180)), ("[60]", None)]
+)
+def test_horizons_are_further_ones_rising_and_each_once(text, days, monkeypatch):
+    monkeypatch.setenv("CRM_REFLEX_FORECAST_HORIZONS_DAYS", text)
+    if days is None:
+        with pytest.raises(SettingsError):
+            Settings()
+    else:
+        assert Settings().forecast_horizons_days == days
+    assert Settings(forecast_horizons_days=60).forecast_horizons_days == (60,)
+    with pytest.raises(SettingsError, match="up to 4"):
+        Settings(forecast_horizons_days=(1, 2, 3, 4, 5))
 
 
 def test_every_wrong_value_is_told_at_once():
