@@ -138,7 +138,8 @@ def _touches(fact: EventFact, entry: Entry, reading: Reading) -> list[Touched]:
 def wants_cold(by_customer: Mapping[str, Sequence[Told]]) -> dict[str, bool]:
     """Whose cold part is certainly needed: orders are looked up in the whole ledger."""
     return {
-        customer: any(told.fact.kind in _ORDER_KINDS for told in tolds)
+        customer: tolds[0].fact.kind in _ORDER_KINDS
+        or (len(tolds) > 1 and any(told.fact.kind in _ORDER_KINDS for told in tolds))
         for customer, tolds in by_customer.items()
     }
 

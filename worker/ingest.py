@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from worker import batch as batches
@@ -71,7 +71,7 @@ class Ingest:
         chosen = self._choose(self._store.waiting()) if shards is None else list(shards)
         if not chosen:
             return Round(0, 0, 0, 0)
-        return self._apply(self._store.begin(chosen, batches.attempts(self._batch_size)))
+        return self._apply(chosen)
 
     def drain(self) -> int:
         """Rounds until nothing waits; the number of entries."""
@@ -95,18 +95,25 @@ class Ingest:
             self._next = chosen[-1] + 1
         return chosen
 
-    def _apply(self, taken: list[Batch]) -> Round:
-        reads = [batches.read(batch, self._rules) for batch in taken]
-        stated = [one for read in reads for one in read.products]
-        if stated and self._catalog is not None:
-            self._catalog.put(stated)  # before the commit: what is lost with it is stated again
-        touched = {one.shard: read.touches for one, read in zip(taken, reads, strict=True)}
-        if self._feedback is not None and any(touched.values()):
-            self._feedback.put(touched)
-        asked = self._ask(reads)  # before the commit, too: the desk knows an event that comes again
-        stored = self._load(taken, reads)
+    def _apply(self, shards: Sequence[int]) -> Round:
+        """Read one shard while the server looks up the customers of those before it, and fold one
+        while the server commits those before it. Shards do not depend on each other: what becomes
+        of one changes none of the others.
+        """
+        taken: list[tuple[Batch, batches.Read]] = []
         commits: list[Commit] = []
-        results = self._store.commit(self._build(taken, reads, stored, commits))
+        with self._store.line() as line:
+            for batch in line.begin(shards, batches.attempts(self._batch_size)):
+                read = batches.read(batch, self._rules)
+                line.load(batch.shard, batches.wants_cold(read.by_customer))
+                taken.append((batch, read))
+            asked = self._tell([(batch.shard, read) for batch, read in taken])
+            for batch, read in taken:
+                commit = self._fold(batch, read, line.loaded())
+                if commit is not None:
+                    line.commit(commit)
+                    commits.append(commit)
+            results = line.results()
         done = [commit for commit, result in zip(commits, results, strict=True) if result]
         return Round(
             entries=sum(len(commit.batch.entries) for commit in done),
@@ -115,6 +122,19 @@ class Ingest:
             marked=sum(len(commit.loud) + len(commit.quiet) for commit in done),
             asked=asked,
         )
+
+    def _tell(self, reads: Sequence[tuple[int, batches.Read]]) -> int:
+        """Hand on what belongs to no profile; how many trainings wait because of it.
+
+        Before the commits: what is lost with a commit is told again, and who hears it knows it.
+        """
+        stated = [one for _, read in reads for one in read.products]
+        if stated and self._catalog is not None:
+            self._catalog.put(stated)
+        touched = {shard: read.touches for shard, read in reads}
+        if self._feedback is not None and any(touched.values()):
+            self._feedback.put(touched)
+        return self._ask([read for _, read in reads])
 
     def _ask(self, reads: Sequence[batches.Read]) -> int:
         if self._desk is None:
@@ -126,39 +146,16 @@ class Ingest:
             for kind in one.kinds
         )
 
-    def _build(
-        self,
-        taken: list[Batch],
-        reads: list[batches.Read],
-        stored: dict[int, dict[str, Stored]],
-        commits: list[Commit],
-    ) -> Iterator[Commit]:
-        """Fold one shard after the other, as the commits are taken; they are noted in `commits`.
-        Shards do not depend on each other: what becomes of one commit changes none of the others.
-        """
-        for batch, read in zip(taken, reads, strict=True):
-            try:
-                commit = batches.build(batch, read, stored[batch.shard], self._rules)
-            except batches.NEWER as error:
-                log.warning("shard left to a newer release", shard=batch.shard, reason=str(error))
-                self._store.release(batch)
-            else:
-                commits.append(commit)
-                yield commit
-
-    def _load(self, taken: list[Batch], reads: list[batches.Read]) -> dict[int, dict[str, Stored]]:
-        wanted = {
-            batch.shard: batches.wants_cold(read.by_customer)
-            for batch, read in zip(taken, reads, strict=True)
-            if read.by_customer
-        }
-        stored = self._store.load_all(wanted) if wanted else {}
-        late = [
-            (batch.shard, customer)
-            for batch, read in zip(taken, reads, strict=True)
-            for customer in batches.late(read.by_customer, stored.get(batch.shard, {}))
-        ]
+    def _fold(self, batch: Batch, read: batches.Read, stored: dict[str, Stored]) -> Commit | None:
+        """The commit of a batch; None where a newer release wrote what it has to change."""
+        late = batches.late(read.by_customer, stored)
         if late:
-            for (shard, customer), cold in self._store.load_cold(late).items():
-                stored[shard][customer] = stored[shard][customer]._replace(cold=cold)
-        return {batch.shard: stored.get(batch.shard, {}) for batch in taken}
+            cold = self._store.load_cold([(batch.shard, customer) for customer in late])
+            for (_, customer), value in cold.items():
+                stored[customer] = stored[customer]._replace(cold=value)
+        try:
+            return batches.build(batch, read, stored, self._rules)
+        except batches.NEWER as error:
+            log.warning("shard left to a newer release", shard=batch.shard, reason=str(error))
+            self._store.release(batch)
+            return None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
+
+from redis.exceptions import ResponseError
 
 from worker.store import capacity
 from worker.store.keys import Keys
-from worker.store.scripts import Call, Client, Scripts
+from worker.store.scripts import Ahead, Call, Client, Command, Scripts
 
 START: Final = "0-0"
 STAGE: Final = "ingest"
@@ -129,59 +133,22 @@ class IngestStore:
         replies = pipeline.execute()
         return [shard for shard, reply in zip(self._cursors, replies, strict=True) if reply]
 
-    def begin(self, shards: Sequence[int], limits: Sequence[int]) -> list[Batch]:
-        """Lease shards and read what waits there; without those that others hold or that are dry.
+    @contextmanager
+    def line(self) -> Iterator[Line]:
+        """One round over several shards: the server works on its calls while the caller thinks."""
+        with self._scripts.ahead() as ahead:
+            yield Line(self, ahead, self._keys, self._lease_ms)
 
-        limits   entries to read at the 1st, 2nd .. try from one cursor; the last one holds on
-        """
-        token = secrets.token_hex(8)
-        k = self._keys
-        calls = [
-            Call(
-                "begin",
-                [k.lease(s, STAGE), k.tries(s), k.meta(s), k.epoch(s), k.events(s)],
-                [token, self._lease_ms, *limits],
-            )
-            for s in shards
-        ]
-        batches = []
-        for shard, reply in zip(shards, self._scripts.run_all(calls), strict=True):
-            if not reply:
-                continue
-            tries, left, epoch, rows, *meta = reply
-            position = _position(epoch, meta)
-            self._cursors[shard] = position.cursor
-            entries = [_entry(*row) for row in rows]
-            batch = Batch(shard, token, int(tries), position, entries, int(left))
-            if entries:
-                batches.append(batch)
-            else:
-                self.release(batch)
-        return batches
+    def begin(self, shards: Sequence[int], limits: Sequence[int]) -> list[Batch]:
+        """`Line.begin`, read to its end."""
+        with self.line() as line:
+            return list(line.begin(shards, limits))
 
     def load(self, shard: int, customers: Mapping[str, bool]) -> dict[str, Stored]:
         """Profiles and memories of a shard's customers; the cold part where the value is True."""
-        return self.load_all({shard: customers})[shard]
-
-    def load_all(self, wanted: Mapping[int, Mapping[str, bool]]) -> dict[int, dict[str, Stored]]:
-        """`load` for several shards, in one round trip."""
-        k = self._keys
-        pipeline = self._client.pipeline(transaction=False)
-        for shard, customers in wanted.items():
-            names = [k.profile(shard, c) for c in customers] + [
-                k.memory(shard, c) for c in customers
-            ]
-            names += [k.cold(shard, c) for c, cold in customers.items() if cold]
-            pipeline.execute_command("MGET", *names)  # redis-py refuses `mget` on a Cluster
-        found = {}
-        for (shard, customers), values in zip(wanted.items(), pipeline.execute(), strict=True):
-            n = len(customers)
-            cold = iter(values[2 * n :])
-            found[shard] = {
-                customer: Stored(values[i], values[n + i], next(cold) or b"" if with_cold else None)
-                for i, (customer, with_cold) in enumerate(customers.items())
-            }
-        return found
+        with self.line() as line:
+            line.load(shard, customers)
+            return line.loaded()
 
     def load_cold(self, wanted: Iterable[tuple[int, str]]) -> dict[tuple[int, str], bytes]:
         """The cold parts of some customers."""
@@ -192,22 +159,15 @@ class IngestStore:
         return {pair: value or b"" for pair, value in zip(pairs, pipeline.execute(), strict=True)}
 
     def commit(self, commits: Iterable[Commit]) -> list[int]:
-        """Commit batches, each by one script: 1 applied, 2 was applied before, 0 refused.
-
-        Each is sent as it is made, so that the server runs one while the caller folds the next.
-        """
-        sent = []
-        with self._scripts.ahead() as ahead:
+        """Commit batches, each by one script: 1 applied, 2 was applied before, 0 refused."""
+        with self.line() as line:
             for commit in commits:
-                ahead.send(Call("commit", *self._arguments(commit)))
-                sent.append(commit)
-            results = [int(reply) for reply in ahead.replies()]
-        for commit, result in zip(sent, results, strict=True):
-            if result:
-                self._cursors[commit.batch.shard] = commit.position.cursor
-            else:
-                self.release(commit.batch)
-        return results
+                line.commit(commit)
+            return line.results()
+
+    def moved(self, shard: int, cursor: str) -> None:
+        """Look for entries of a shard behind this cursor from now on."""
+        self._cursors[shard] = cursor
 
     def release(self, batch: Batch) -> None:
         """Give a lease back without a commit."""
@@ -216,30 +176,118 @@ class IngestStore:
             "release", [k.lease(batch.shard, STAGE), k.tries(batch.shard)], [batch.token]
         )
 
-    def _arguments(self, commit: Commit) -> tuple[list[str], list[Any]]:
-        k, shard = self._keys, commit.batch.shard
-        part = {"cold": k.cold, "memory": k.memory, "profile": k.profile}
-        keys = [
-            k.meta(shard), k.epoch(shard), k.lease(shard, STAGE), k.tries(shard), k.events(shard),
-            k.dirty(shard), k.quiet(shard), k.customers(shard), k.due(shard), k.deltas(shard),
-            k.quarantine(shard), *(part[w.part](shard, w.customer_id) for w in commit.writes),
-        ]  # fmt: skip
-        position = commit.position
-        meta = [x for name in _COUNTERS for x in (name, getattr(position, name))]
-        args: list[Any] = [
-            position.epoch, commit.batch.position.cursor, position.cursor, commit.batch.token,
-            commit.trim_below, commit.delta, len(meta), len(commit.loud), len(commit.quiet),
-            len(commit.new), len(commit.refused), position.seq, commit.left,
-            *meta, *commit.loud, *commit.quiet,
-        ]  # fmt: skip
-        for pair in commit.new:
-            args += pair
-        for refused in commit.refused:
-            args += refused
-        for write in commit.writes:
-            args.append(_offset(write))
-            args.append(write.data)
-        return keys, [len(args) + 1, *args]
+
+class Line:
+    """The calls of one round, sent ahead over one connection: made by `IngestStore.line`.
+
+    In this order: `begin`, `load` for each of its batches while they come, `loaded` as often,
+    `commit` in between, `results`. Replies come in the order of the calls.
+    """
+
+    def __init__(self, store: IngestStore, ahead: Ahead, keys: Keys, lease_ms: int) -> None:
+        self._store = store
+        self._ahead = ahead
+        self._keys = keys
+        self._lease_ms = lease_ms
+        self._loading: deque[Mapping[str, bool]] = deque()
+        self._commits: list[Commit] = []
+
+    def begin(self, shards: Sequence[int], limits: Sequence[int]) -> Iterator[Batch]:
+        """Lease shards and read what waits there; without those that others hold or that are dry.
+
+        limits   entries to read at the 1st, 2nd .. try from one cursor; the last one holds on
+        """
+        token = secrets.token_hex(8)
+        k = self._keys
+        for s in shards:
+            keys = [k.lease(s, STAGE), k.tries(s), k.meta(s), k.epoch(s), k.events(s)]
+            self._ahead.send(Call("begin", keys, [token, self._lease_ms, *limits]))
+        for shard in shards:
+            reply = self._ahead.reply()
+            if not reply:
+                continue
+            tries, left, epoch, rows, *meta = reply
+            position = _position(epoch, meta)
+            self._store.moved(shard, position.cursor)
+            entries = [_entry(*row) for row in rows]
+            batch = Batch(shard, token, int(tries), position, entries, int(left))
+            if entries:
+                yield batch
+            else:
+                self._store.release(batch)
+
+    def load(self, shard: int, customers: Mapping[str, bool]) -> None:
+        """Ask for profiles and memories; for the cold part where the value is True."""
+        k = self._keys
+        names = [k.profile(shard, c) for c in customers] + [k.memory(shard, c) for c in customers]
+        names += [k.cold(shard, c) for c, cold in customers.items() if cold]
+        if names:
+            self._ahead.send(Command(["MGET", *names]))
+        self._loading.append(customers)
+
+    def loaded(self) -> dict[str, Stored]:
+        """What the oldest `load` asked for."""
+        customers = self._loading.popleft()
+        values = self._ahead.reply() if customers else []
+        n = len(customers)
+        cold = iter(values[2 * n :])
+        return {
+            customer: Stored(values[i], values[n + i], next(cold) or b"" if with_cold else None)
+            for i, (customer, with_cold) in enumerate(customers.items())
+        }
+
+    def commit(self, commit: Commit) -> None:
+        """Send a batch's commit: one script."""
+        self._ahead.send(Call("commit", *commit_arguments(self._keys, commit)))
+        self._commits.append(commit)
+
+    def results(self) -> list[int]:
+        """What became of each commit: 1 applied, 2 was applied before, 0 refused.
+
+        Raises the server's first error when all commits are answered.
+        """
+        results: list[int] = []
+        errors: list[ResponseError] = []
+        for commit in self._commits:
+            try:
+                results.append(int(self._ahead.reply()))
+            except ResponseError as error:
+                errors.append(error)
+                continue
+            if results[-1]:
+                self._store.moved(commit.batch.shard, commit.position.cursor)
+            else:
+                self._store.release(commit.batch)
+        if errors:
+            raise errors[0]
+        return results
+
+
+def commit_arguments(k: Keys, commit: Commit) -> tuple[list[str], list[Any]]:
+    """Keys and arguments of the script `commit`."""
+    shard = commit.batch.shard
+    part = {"cold": k.cold, "memory": k.memory, "profile": k.profile}
+    keys = [
+        k.meta(shard), k.epoch(shard), k.lease(shard, STAGE), k.tries(shard), k.events(shard),
+        k.dirty(shard), k.quiet(shard), k.customers(shard), k.due(shard), k.deltas(shard),
+        k.quarantine(shard), *(part[w.part](shard, w.customer_id) for w in commit.writes),
+    ]  # fmt: skip
+    position = commit.position
+    meta = [x for name in _COUNTERS for x in (name, getattr(position, name))]
+    args: list[Any] = [
+        position.epoch, commit.batch.position.cursor, position.cursor, commit.batch.token,
+        commit.trim_below, commit.delta, len(meta), len(commit.loud), len(commit.quiet),
+        len(commit.new), len(commit.refused), position.seq, commit.left,
+        *meta, *commit.loud, *commit.quiet,
+    ]  # fmt: skip
+    for pair in commit.new:
+        args += pair
+    for refused in commit.refused:
+        args += refused
+    for write in commit.writes:
+        args.append(_offset(write))
+        args.append(write.data)
+    return keys, [len(args) + 1, *args]
 
 
 def _offset(write: Write) -> int:

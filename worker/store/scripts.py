@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -10,7 +11,7 @@ from importlib.resources import files
 from typing import Any, NamedTuple
 
 from redis.exceptions import ConnectionError as LostConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as ReplyTimeoutError
 
 Client = Any  # Redis or RedisCluster in bytes mode; redis-py's own types do not tell replies apart
@@ -22,6 +23,12 @@ class Call(NamedTuple):
     name: str
     keys: Sequence[str]
     args: Sequence[Any]
+
+
+class Command(NamedTuple):
+    """One plain command that may be repeated."""
+
+    words: Sequence[Any]
 
 
 @cache
@@ -70,13 +77,13 @@ class Scripts:
 
     @contextmanager
     def ahead(self) -> Iterator[Ahead]:
-        """Send script calls without waiting: the server works while the caller prepares the next.
+        """Send calls without waiting: the server works while the caller prepares the next.
 
-        Leaving the block without `replies` gives the connection up with what is under way on it.
+        Leaving the block with replies unread gives the connection up with what is under way on it.
         """
         pool = getattr(self._client, "connection_pool", None)
         connection = pool.get_connection() if pool is not None else None  # a Cluster has no one
-        ahead = Ahead(self, connection)
+        ahead = Ahead(self._client, self, connection)
         try:
             yield ahead
         finally:
@@ -87,49 +94,53 @@ class Scripts:
 
 
 class Ahead:
-    """Calls whose replies are read later, in their order; made by `Scripts.ahead`."""
+    """Calls whose replies are read later, in their order; made by `Scripts.ahead`.
 
-    def __init__(self, scripts: Scripts, connection: Any) -> None:
+    All of them may be repeated: what the connection lost is.
+    """
+
+    def __init__(self, client: Client, scripts: Scripts, connection: Any) -> None:
+        self._client = client
         self._scripts = scripts
         self._connection = connection
-        self._calls: list[Call] = []
-        self.unread = 0
+        self._calls: deque[Call | Command] = deque()
+        self.unread = 0  # replies that the connection still owes, of the oldest calls
 
-    def send(self, call: Call) -> None:
-        """Send one call. A lost connection is not told here: `replies` repeats the call."""
+    def send(self, call: Call | Command) -> None:
+        """Send one call. A lost connection is not told here: `reply` repeats the call."""
         self._calls.append(call)
         if self._connection is None:
             return
-        name, keys, args = call
         try:
-            packed = self._connection.pack_command("EVALSHA", digest(name), len(keys), *keys, *args)
+            packed = self._connection.pack_command(*_words(call))
             self._connection.send_packed_command(packed, check_health=self.unread == 0)
             self.unread += 1
         except (LostConnectionError, ReplyTimeoutError):
             self._give_up()
 
-    def replies(self) -> list[Any]:
-        """One reply per call. What the connection lost or the server did not know is repeated."""
-        found: list[Any] = []
-        while self.unread:
+    def reply(self) -> Any:
+        """The reply to the oldest call that has none yet; server errors are raised."""
+        call = self._calls.popleft()
+        if self.unread:
             try:
-                found.append(self._connection.read_response())
+                found = self._connection.read_response()
             except (LostConnectionError, ReplyTimeoutError):
                 self._give_up()
-                break
-            except ResponseError as error:
-                found.append(error)
+                return self._again(call)
+            except NoScriptError:
+                self.unread -= 1
+                return self._again(call)
+            except ResponseError:
+                self.unread -= 1
+                raise
             self.unread -= 1
-        again = [i for i, _ in enumerate(self._calls) if _is_missing(found, i)]
-        repeated = self._scripts.run_all([self._calls[i] for i in again]) if again else []
-        found += [None] * (len(self._calls) - len(found))
-        for i, reply in zip(again, repeated, strict=True):
-            found[i] = reply
-        self._calls = []
-        for reply in found:
-            if isinstance(reply, RedisError):
-                raise reply
-        return found
+            return found
+        return self._again(call)
+
+    def _again(self, call: Call | Command) -> Any:
+        if isinstance(call, Call):
+            return self._scripts.run(*call)
+        return self._client.execute_command(*call.words)
 
     def _give_up(self) -> None:
         self._connection.disconnect()
@@ -137,5 +148,7 @@ class Ahead:
         self.unread = 0
 
 
-def _is_missing(replies: Sequence[Any], i: int) -> bool:
-    return i >= len(replies) or isinstance(replies[i], NoScriptError)
+def _words(call: Call | Command) -> Sequence[Any]:
+    if isinstance(call, Call):
+        return ("EVALSHA", digest(call.name), len(call.keys), *call.keys, *call.args)
+    return call.words

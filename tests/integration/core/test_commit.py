@@ -21,6 +21,7 @@ from tests.builders import (
 )
 from worker import batch as batches
 from worker.profile import fold
+from worker.store.ingesting import commit_arguments
 from worker.store.scripts import source
 
 CUSTOMERS = ["ann", "bob", "cem", "dia"]
@@ -73,7 +74,7 @@ def arguments(shop, *, tries=1):
     read = batches.read(batch, shop.rules)
     stored = store.load(0, dict.fromkeys(read.by_customer, True))
     commit = batches.build(batch, read, stored, shop.rules)
-    return store._arguments(commit)
+    return commit_arguments(shop.keys, commit)
 
 
 def run(client, text, keys, args):
