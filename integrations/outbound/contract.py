@@ -133,7 +133,8 @@ class Capabilities:
     is_job       2xx means accepted: `Polling` tells what became of the rows
     clears       a field can be cleared; where not, a None is left out of the call
     is_stream    takes events: order per customer, nothing is coalesced
-    is_digest    one message over many customers: let rows gather until the limit lets one pass
+    digest_s     one message over many customers, once in so many seconds: from the first row that
+                 waits, rows gather for so long; 0: a row waits for no other
     """
 
     max_rows: int
@@ -145,7 +146,12 @@ class Capabilities:
     is_job: bool = False
     clears: bool = True
     is_stream: bool = False
-    is_digest: bool = False
+    digest_s: float = 0.0
+
+    @property
+    def is_digest(self) -> bool:
+        """A call is one message for people."""
+        return self.digest_s > 0
 
 
 @runtime_checkable

@@ -5,15 +5,59 @@ could hold a call for ever, in the TLS handshake, the headers or the body. Resol
 the one step that no deadline here can end; the resolver's own timeouts bound it.
 """
 
+import math
+import os
 import socket
+import time
 from contextlib import suppress
 from contextvars import ContextVar
-from threading import Lock, Timer
+from threading import Condition, Lock, Thread
 from types import TracebackType
 from typing import Any, Final, Self
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+
+class _Alarm:
+    """One thread for the deadlines of all calls: a timer each would cost a thread a call."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._ends: dict[Deadline, float] = {}
+        self._wakes = math.inf
+        self._thread: Thread | None = None
+
+    def begin(self, deadline: "Deadline", at: float) -> None:
+        """Let it expire at an instant of the monotonic clock."""
+        with self._changed:
+            self._ends[deadline] = at
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="deadlines", daemon=True)
+                self._thread.start()
+            elif at < self._wakes:
+                self._changed.notify()
+
+    def end(self, deadline: "Deadline") -> None:
+        """It does not expire any more."""
+        with self._changed:
+            self._ends.pop(deadline, None)
+
+    def _run(self) -> None:
+        while True:
+            for deadline in self._late():
+                deadline.expire()
+
+    def _late(self) -> list["Deadline"]:
+        with self._changed:
+            now = time.monotonic()
+            late = [deadline for deadline, at in self._ends.items() if at <= now]
+            for deadline in late:
+                del self._ends[deadline]
+            if not late:
+                self._wakes = min(self._ends.values(), default=math.inf)
+                self._changed.wait(None if self._wakes == math.inf else self._wakes - now)
+            return late
 
 
 class Deadline:
@@ -23,12 +67,11 @@ class Deadline:
         self.passed = False
         self._lock = Lock()
         self._sockets: list[socket.socket] = []
-        self._timer = Timer(total_s, self._expire)
-        self._timer.daemon = True
+        self._total_s = total_s
 
     def __enter__(self) -> Self:
         self._token = _CURRENT.set(self)
-        self._timer.start()
+        _ALARMS[0].begin(self, time.monotonic() + self._total_s)
         return self
 
     def __exit__(
@@ -37,7 +80,7 @@ class Deadline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._timer.cancel()
+        _ALARMS[0].end(self)
         _CURRENT.reset(self._token)
         with self._lock:
             for each in self._sockets:
@@ -55,13 +98,17 @@ class Deadline:
             if self.passed:
                 _shut(twin)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """The time is up."""
         with self._lock:
             self.passed = True
             for each in self._sockets:
                 _shut(each)
 
 
+_ALARMS: Final = [_Alarm()]
+# a forked process has none of its parent's threads, and perhaps a lock that one of them held
+os.register_at_fork(after_in_child=lambda: _ALARMS.__setitem__(0, _Alarm()))
 _CURRENT: Final[ContextVar[Deadline | None]] = ContextVar("deadline", default=None)
 
 

@@ -17,7 +17,7 @@ class DigestOptions(AdapterOptions):
     """Options that all robots share.
 
     title     first line; put the robot's keyword here where it wants one
-    period_s  seconds between two digests
+    period_s  seconds for which changes gather, and between two digests
     """
 
     title: str = Field("Customers changed", min_length=1, max_length=100)
@@ -25,7 +25,7 @@ class DigestOptions(AdapterOptions):
 
 
 def digest_capabilities(options: DigestOptions) -> Capabilities:
-    """One message per period, over as many customers as there are.
+    """One message per period, over as many customers as there are; the robots' own limit beside it.
 
     The bytes are those of rows, which cost nothing here: a text is cut to what its robot takes.
     """
@@ -33,9 +33,9 @@ def digest_capabilities(options: DigestOptions) -> Capabilities:
         max_rows=10_000,
         max_bytes=64_000_000,
         matching=Matching.ALL_OR_NOTHING,
-        limits=(Limit(1, float(options.period_s)),),
+        limits=(Limit(20, 60.0),),
         concurrency=1,
-        is_digest=True,
+        digest_s=float(options.period_s),
     )
 
 

@@ -4,6 +4,7 @@ The transport adapters of requests are used without its Session, so there are no
 cookies, proxies or netrc, whatever the environment says.
 """
 
+from functools import lru_cache
 from http.client import HTTPException
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
@@ -119,18 +120,34 @@ class HttpSender:
 
 def _prepared(call: HttpCall) -> requests.PreparedRequest:
     """The request as it will be sent: the URL that is checked is the one that is used."""
-    if any(sign <= " " or sign in "\\\x7f" for sign in call.url):
-        raise ForbiddenTargetError("the URL holds a space, a control character or a backslash")
     headers = {"user-agent": USER_AGENT, "accept-encoding": "identity", **call.headers}
+    request = requests.PreparedRequest()
     try:
-        request = requests.Request(call.method, call.url, headers=headers, data=call.body).prepare()
-        parts = urlsplit(str(request.url))
-        forbidden = "@" in parts.netloc or parts.scheme not in {"http", "https"}
+        request.url = _checked(call.url)
+        request.prepare_method(call.method)
+        request.prepare_headers(headers)
+        request.prepare_body(call.body, None)
+        request.prepare_hooks(None)
     except (requests.RequestException, ValueError) as error:
         raise ForbiddenTargetError(f"the call can't be made: {type(error).__name__}") from None
-    if forbidden or "@" in urlsplit(call.url).netloc or not parts.hostname:
-        raise ForbiddenTargetError("the URL has another scheme than http(s), a user, or no host")
     return request
+
+
+@lru_cache(maxsize=1024)
+def _checked(url: str) -> str:
+    """The URL as it will be called; the same one is called again and again.
+
+    Raises  ForbiddenTargetError, RequestException, ValueError
+    """
+    if any(sign <= " " or sign in "\\\x7f" for sign in url):
+        raise ForbiddenTargetError("the URL holds a space, a control character or a backslash")
+    request = requests.PreparedRequest()
+    request.prepare_url(url, None)
+    parts = urlsplit(str(request.url))
+    forbidden = "@" in parts.netloc or parts.scheme not in {"http", "https"}
+    if forbidden or "@" in urlsplit(url).netloc or not parts.hostname:
+        raise ForbiddenTargetError("the URL has another scheme than http(s), a user, or no host")
+    return str(request.url)
 
 
 def _read(answer: requests.Response, most: int) -> Response:

@@ -128,3 +128,15 @@ def test_what_the_vendor_holds_is_what_is_wanted(bench):
     assert Letters(bench.client, KEYS).find() == []
     most = bench.adapter.capabilities.max_rows
     assert most == 1 or len(bench.vendor.requests) - before <= 8
+
+
+def test_a_contact_that_was_deleted_comes_back_with_all_its_fields(redis_client, sender):
+    kind = KINDS["bottlecrm"]
+    with kind.vendor() as vendor:
+        bench = Bench(redis_client, "bottlecrm", vendor, sender)
+        bench.tell(0, "VIP", 0.5)
+        bench.deliver()
+        vendor.delete(kind.key(0))
+        bench.tell(0, "VIP", 0.7)
+        bench.deliver()
+        assert bench.held() == bench.wanted == {kind.key(0): {"segment": "VIP", "alive": 0.7}}

@@ -503,7 +503,7 @@ class TestRobots:
         assert message.splitlines()[0] == "Customers changed: 5000"
         assert message.endswith("…")
         assert len(message.encode()) <= 8000
-        assert pusher.adapter.capabilities.limits[0] == (1, 3600.0)
+        assert pusher.adapter.capabilities.digest_s == 3600
 
     @pytest.mark.parametrize("robot", ["dingtalk", "feishu"])
     def test_a_wrong_secret_pauses_and_none_does_not_sign(self, robot, sender):

@@ -1,4 +1,4 @@
-"""What goes to the CRM: what waits, what was given up, send again, end a pause."""
+"""What goes to the CRM: what waits, what was given up, send again."""
 
 from __future__ import annotations
 
@@ -24,16 +24,13 @@ State = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this group."""
-    group = typer.Typer(
-        no_args_is_help=True, help="What goes to the CRM: list, show, replay, resume."
-    )
+    group = typer.Typer(no_args_is_help=True, help="What goes to the CRM: list, show, replay.")
     group.command("list", epilog=examples("crm-reflex deliveries list --state dead"))(list_rows)
     group.command("show", epilog=examples("crm-reflex deliveries show c-1"))(show_row)
     group.command(
         "replay",
         epilog=examples("crm-reflex deliveries replay c-1", "crm-reflex deliveries replay --dead"),
     )(replay)
-    group.command("resume", epilog=examples("crm-reflex deliveries resume webhook"))(resume)
     app.add_typer(group, name="deliveries")
 
 
@@ -123,24 +120,6 @@ def replay(
         show(*(row.customer_id for row in rows), f"{len(rows):,} deliveries would be sent again")
     else:
         show(f"{done:,} deliveries are sent again")
-
-
-def resume(
-    destination: Annotated[str, typer.Argument(help="As `deliveries list` prints it.")] = "webhook",
-    as_json: AsJson = False,
-) -> None:
-    """End a destination's pause.
-
-    A destination pauses by itself: it asked for patience, refused our secret, or said it is gone.
-    """
-    with session() as active:
-        resumed = active.destination_store.resume(destination)
-        if resumed:
-            active.bells.ring("deliver")
-    if as_json:
-        show_json({"destination": destination, "resumed": resumed})
-    else:
-        show(f"{destination} {'goes on' if resumed else 'was not paused'}")
 
 
 def _rows(active: Runtime, customer_ids: list[str], destination: str | None) -> list[Row]:

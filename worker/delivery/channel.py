@@ -31,12 +31,14 @@ log = logger(__name__)
 #: Longest rest that a destination may ask for: it must not park us.
 REST_MAX_S: Final = 3600.0
 _MARGIN_S: Final = 5.0
+#: Code of what an adapter failed to read.
+DEFECT: Final = "adapter"
 
 
 def defect(error: Exception) -> Outcome:
     """An adapter broke its promise to raise nothing: its rows are tried again later."""
     log.error("an adapter failed", error=type(error).__name__)
-    return Outcome(Verdict.RETRY, "adapter", f"the adapter failed: {type(error).__name__}")
+    return Outcome(Verdict.RETRY, DEFECT, f"the adapter failed: {type(error).__name__}")
 
 
 class Transport(Protocol):
@@ -53,6 +55,7 @@ class Channel:
     timeout_s       of one call
     windows         (calls, length [ms]) that hold at once
     daily_cap       calls a day (UTC); 0: any number
+    gather_ms       of a digest: from the first row that waits until its call; 0: rows do not gather
     key             steps to the value of the insight by which the destination finds a customer
     fields          what goes where; empty: the whole insight
     """
@@ -66,6 +69,7 @@ class Channel:
     concurrency: int = 4
     windows: tuple[tuple[int, int], ...] = ()
     daily_cap: int = 0
+    gather_ms: int = 0
     key: tuple[str | int, ...] = ("customer_id",)
     fields: tuple[MappedField, ...] = ()
 
@@ -128,14 +132,17 @@ def channel_of(destination: Destination) -> Channel:
     if capabilities.is_stream != is_stream(destination):
         raise OptionsError(["send: an adapter takes events where this says so, and only there"])
     limits = destination.requests_per or capabilities.limits
+    is_digest = capabilities.is_digest
     return Channel(
         name=destination.name,
         adapter=adapter,
         transport=_transport(destination),
         timeout_s=destination.timeout_s,
-        coalesce_ms=int(1000 * destination.coalesce_s),
-        coalesce_max_ms=int(1000 * destination.coalesce_max_s),
-        concurrency=destination.concurrency or capabilities.concurrency,
+        # who is in a digest has waited with all others, and two calls at once would be two messages
+        coalesce_ms=0 if is_digest else int(1000 * destination.coalesce_s),
+        coalesce_max_ms=0 if is_digest else int(1000 * destination.coalesce_max_s),
+        concurrency=1 if is_digest else destination.concurrency or capabilities.concurrency,
+        gather_ms=int(1000 * capabilities.digest_s),
         windows=tuple(
             (shared(limit.requests, destination.reserve), int(1000 * limit.window_s))
             for limit in limits

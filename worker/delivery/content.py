@@ -49,6 +49,8 @@ def parcel(channel: Channel, claimed: Claimed, now_ms: int) -> Parcel | None:
         return _event(claimed) if claimed.event.json else None
     if not claimed.insight.json:
         return None
+    if claimed.claim.sent.vendor_id == "":  # the record that it held is gone, and all its fields
+        claimed = claimed._replace(delivered=Delivered())
     insight: Mapping[str, Any] = from_json(claimed.insight.json)
     key = value_at(insight, channel.key)
     if key is None or key == "":
@@ -72,7 +74,8 @@ def _state_claim(
     attempt ended is not known.
     """
     claim, held, delivered = claimed.claim, claimed.insight, claimed.delivered
-    if claim.delivery_id and claim.version == held.version:
+    is_gone = claim.sent.vendor_id == ""
+    if claim.delivery_id and claim.version == held.version and not is_gone:
         return claim
     if not channel.fields:
         if not claim.delivery_id and delivered.digest == held.material:
@@ -93,8 +96,8 @@ def _state_claim(
     )
     vendor_id = claim.sent.vendor_id or delivered.sent.vendor_id
     return Claim(
-        claim.token, 0, delivery_id, held.version, claim.first_ms or now_ms,
-        sent=Sent(fields, vendor_id),
+        claim.token, claim.attempts if is_gone else 0, delivery_id, held.version,
+        claim.first_ms or now_ms, sent=Sent(fields, vendor_id or None),
     )  # fmt: skip
 
 

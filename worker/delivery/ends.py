@@ -9,7 +9,7 @@ from typing import Final
 
 from integrations.outbound.contract import Outcome, Verdict
 from integrations.outbound.schedule import STEPS_S, delay_s
-from worker.delivery.channel import REST_MAX_S, Channel
+from worker.delivery.channel import DEFECT, REST_MAX_S, Channel
 from worker.delivery.content import Parcel
 from worker.store.delivering import Claim, Delivered, Sent, Settled
 from worker.store.destinations import Ended
@@ -48,11 +48,12 @@ def end_of_row(
     """How a row's attempt ended.
 
     part          the part it belongs to from now on, where its call is split
-    max_attempts  of an event
+    max_attempts  of an event, and of a row whose answers the adapter fails to read
     """
     verdict, claim = outcome.verdict, parcel.claim
     vendor_id = claim.sent.vendor_id if outcome.vendor_id is None else outcome.vendor_id
-    claim = claim._replace(sent=Sent(claim.sent.fields, vendor_id or None))
+    is_gone = outcome.vendor_id == "" and verdict is not Verdict.OK  # told to `parcel` by the claim
+    claim = claim._replace(sent=Sent(claim.sent.fields, "" if is_gone else vendor_id or None))
     if verdict is Verdict.OK:
         return _settled(parcel, claim, "ok", outcome, holds=parcel.holds(claim.sent))
     if verdict is Verdict.SPLIT:
@@ -60,7 +61,8 @@ def end_of_row(
     if verdict is Verdict.RETRY:
         claim = claim._replace(attempts=claim.attempts + 1)
         wait_s = _delay_s(channel, claim.attempts, now_ms - claim.first_ms, max_attempts, rng)
-        if wait_s is not None:
+        is_defect = outcome.code == DEFECT and claim.attempts >= max_attempts
+        if wait_s is not None and not is_defect:
             return _settled(parcel, claim, "retry", outcome, wait_ms=int(1000 * wait_s))
     elif verdict is not Verdict.PERMANENT:  # the destination as a whole rests, or is paused
         return _settled(parcel, claim, "retry", outcome)
@@ -105,6 +107,8 @@ def _delay_s(
     channel: Channel, attempts: int, age_ms: int, max_attempts: int, rng: Random
 ) -> float | None:
     """Seconds until the next attempt; None: there is none."""
+    if channel.gather_ms:
+        return 0.0  # all rows of a digest wait for one call: the destination rests
     if not channel.is_stream:
         return state_delay_s(attempts, rng)
     if attempts >= max_attempts or age_ms > 1000 * EVENT_MAX_S:

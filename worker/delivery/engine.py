@@ -198,8 +198,9 @@ class Deliver:
             calls += self._permits(line, min(line.room, len(filled)) - len(calls), now)
         for call, batch in zip(calls, filled, strict=False):
             line.submit(self._sender.send, channel, call, batch, token, claimed_at)
+        how = "unused" if filled else "empty"
         unused = [
-            self._destinations.report(channel.name, Ended(call, "unused"))
+            self._destinations.report(channel.name, Ended(call, how))
             for call in calls[len(filled) :]
         ]
         left = [kept(one, "unsent") for batch in filled[len(calls) :] for one in batch]

@@ -13,7 +13,7 @@ from integrations.outbound.errors import ForbiddenTargetError, TransportError
 from worker.clock import Clock
 from worker.delivery.channel import Channel, defect
 from worker.delivery.content import Parcel
-from worker.delivery.ends import end_of_call, end_of_row, kept, parts_of
+from worker.delivery.ends import end_of_call, end_of_row, kept, parts_of, state_delay_s
 from worker.delivery.jobs import Jobs, Task
 from worker.delivery.settling import Settler
 from worker.delivery.tokens import Tokens, credentials
@@ -133,7 +133,12 @@ class Sender:
             return _refused_as_a_whole(rows, "too_large", "more bytes than it takes"), unused
         answer = self._exchange(channel, request)
         outcomes = self._read(channel, rows, answer)
-        return outcomes, self._end_of_call(channel, task, outcomes)
+        ended = self._end_of_call(channel, task, outcomes)
+        if channel.gather_ms and ended.how == "failed":
+            attempts = 1 + max(parcel.claim.attempts for parcel in parcels)
+            rest_ms = int(1000 * state_delay_s(attempts, self._rng))
+            ended = ended._replace(rest_ms=max(ended.rest_ms, rest_ms))
+        return outcomes, ended
 
     def _end_of_call(self, channel: Channel, task: Task, outcomes: Sequence[Outcome]) -> Ended:
         ended = end_of_call(task.call, outcomes, self._rng.random())
@@ -163,7 +168,7 @@ class Sender:
         try:
             outcomes = list(channel.adapter.classify(rows, answer, at_s=self._clock.now_s()))
         except Exception as error:  # noqa: BLE001  a defect of one adapter stops no other
-            outcomes = [defect(error)] * len(rows)
+            outcomes = [_of_defect(channel, answer, defect(error), len(rows))] * len(rows)
         outcomes += [_SILENT] * (len(rows) - len(outcomes))
         return [_alone(one) if len(rows) == 1 else one for one in outcomes[: len(rows)]]
 
@@ -231,6 +236,13 @@ def _is_too_large(channel: Channel, rows: Sequence[Row], size: int) -> bool:
 def _refused_as_a_whole(rows: Sequence[Row], code: str, detail: str) -> list[Outcome]:
     verdict = Verdict.PERMANENT if len(rows) == 1 else Verdict.SPLIT
     return [Outcome(verdict, code, detail)] * len(rows)
+
+
+def _of_defect(channel: Channel, answer: Response, outcome: Outcome, rows: int) -> Outcome:
+    """The row whose answer the adapter cannot read is found by halves; an outage is no row's."""
+    if rows == 1 or answer.status >= 500 or channel.gather_ms:
+        return outcome
+    return Outcome(Verdict.SPLIT, outcome.code, outcome.detail)
 
 
 def _alone(outcome: Outcome) -> Outcome:

@@ -61,7 +61,7 @@ class Sent(NamedTuple):
     """What a call carries, or carried, of a customer.
 
     fields     target field -> value; empty where the whole insight goes, or an event
-    vendor_id  the vendor's id of the record: None not known, "" known to be absent
+    vendor_id  the vendor's id of the record: None not known, "" known to be gone
     """
 
     fields: Mapping[str, Any] = {}

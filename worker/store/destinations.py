@@ -52,6 +52,11 @@ class Limits(Protocol):
         ...
 
     @property
+    def gather_ms(self) -> int:
+        """Calls are digests: rows gather for so long before one; 0: they do not."""
+        ...
+
+    @property
     def windows(self) -> Sequence[tuple[int, int]]:
         """(calls, length [ms]) of every window; all hold at once."""
         ...
@@ -62,7 +67,7 @@ class Permits(NamedTuple):
 
     calls    names of the calls, to be reported when they have ended
     wait_ms  where there is none: ask again after so long; FOREVER: when somebody resumes it
-    why      paused, gone, asked, broken, probing, daily cap, concurrency, limit, or ""
+    why      paused, gone, asked, broken, probing, gathering, daily cap, concurrency, limit, or ""
     """
 
     calls: tuple[str, ...]
@@ -73,7 +78,8 @@ class Permits(NamedTuple):
 class Ended(NamedTuple):
     """How a call ended.
 
-    how      ok, failed, refused (our credentials), gone, unused (it was not made)
+    how      ok, failed, refused (our credentials), gone, unused (it was not made), empty (nor is
+             there anything to send)
     rest_ms  the destination asked for so long a rest
     alarm    what people should know, "" nothing
     jitter   in [0, 1): spreads the times at which breakers close
@@ -147,7 +153,9 @@ class Destinations:
         """Leave for at most `wanted` calls, from all limits at once."""
         name = secrets.token_hex(6)
         keep_ms = min(KEEP_MS, limits.longest_ms)
-        args = [name, wanted, keep_ms, limits.concurrency, limits.daily_cap]
+        args = [
+            name, wanted, keep_ms, limits.concurrency, limits.daily_cap, limits.gather_ms
+        ]  # fmt: skip
         args += (part for window in limits.windows for part in window)
         granted, wait_ms, why = self._scripts.run("permit", self._of_calls(limits.name), args)
         calls = tuple(f"{name}:{n}" for n in range(1, granted + 1))

@@ -51,6 +51,19 @@ def test_what_tells_something_is_none(traits, more):
     assert kind(traits, **more) is Kind.REGISTERS
 
 
+@pytest.mark.parametrize("value", [0.37, "0.37", "0,37", 0.4, "37 %", "  0.370 ", None, [0.37]])
+def test_a_value_that_comes_back_rounded_or_in_another_form_is_still_ours(value):
+    reading = Reading(own_fields=frozenset({"reflex_p_alive"}))
+    assert kind({"reflex_p_alive": value}, reading) is Kind.ECHO
+
+
+def test_what_a_person_changes_right_behind_our_write_counts():
+    ours = {"reflex_segment": "Champions"}
+    assert [kind(ours), kind(ours | {"country": "DE"}), kind(ours)] == [
+        Kind.ECHO, Kind.REGISTERS, Kind.ECHO,
+    ]  # fmt: skip
+
+
 def test_without_destinations_nothing_is_an_echo():
     traits = {"reflex_segment": "Champions"}
     context = {"integration": {"name": "bottlecrm"}}

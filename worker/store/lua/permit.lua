@@ -3,7 +3,9 @@
 -- KEYS  1 control HASH  2 calls ZSET  3 flying ZSET
 -- ARGV  1 name of the calls, unique  2 how many are wanted  3 longest time that a call is under way [ms],
 --         before its maker says anew that it is under way (see `keep`)
---       4 calls under way at once  5 calls a day (UTC), 0 = any  6.. for each window: calls, length [ms]
+--       4 calls under way at once  5 calls a day (UTC), 0 = any
+--       6 of digests: time for which rows gather before a call [ms], else 0
+--       7.. for each window: calls, length [ms]
 -- Returns how many are granted, ms to wait before it is worth asking again (-1: until somebody
 -- resumes it), and why; call n of them is named `name:n`.
 -- A call reaches the destination at some moment between its permit and its end. So it counts in a
@@ -18,7 +20,7 @@ local granted = 0
 while redis.call('ZSCORE', KEYS[3], name .. ':' .. granted + 1) do granted = granted + 1 end
 if granted > 0 then return {granted, 0, ''} end -- the reply of this call was lost
 
-local state = redis.call('HMGET', KEYS[1], 'paused', 'until', 'opened', 'probe', 'day', 'used')
+local state = redis.call('HMGET', KEYS[1], 'paused', 'until', 'opened', 'probe', 'day', 'used', 'gathered')
 if state[1] then return {0, -1, state[1]} end
 local until_ms = tonumber(state[2] or 0)
 if until_ms > now_ms then return {0, until_ms - now_ms, 'asked'} end
@@ -27,6 +29,16 @@ if opened_ms > now_ms then return {0, opened_ms - now_ms, 'broken'} end
 if opened_ms > 0 then
   if probe_ms > now_ms then return {0, probe_ms - now_ms, 'probing'} end
   wanted = 1
+end
+
+local gather_ms = tonumber(ARGV[6])
+if gather_ms > 0 then -- the first who asks begins a period; `report` ends it with its call
+  local gathered_ms = tonumber(state[7] or 0)
+  if gathered_ms == 0 then
+    gathered_ms = now_ms + gather_ms
+    redis.call('HSET', KEYS[1], 'gathered', gathered_ms)
+  end
+  if gathered_ms > now_ms then return {0, gathered_ms - now_ms, 'gathering'} end
 end
 
 local room, wait_ms, why = wanted, 0, ''
@@ -39,7 +51,7 @@ if cap > 0 then narrow(cap - used, (day + 1) * 86400000 - now_ms, 'daily cap') e
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now_ms)
 narrow(tonumber(ARGV[4]) - redis.call('ZCARD', KEYS[3]), 5, 'concurrency')
 local longest_window_ms = 0
-for i = 6, #ARGV, 2 do
+for i = 7, #ARGV, 2 do
   local calls, window_ms = tonumber(ARGV[i]), tonumber(ARGV[i + 1])
   longest_window_ms = math.max(longest_window_ms, window_ms)
   local from_ms = now_ms - window_ms - 1

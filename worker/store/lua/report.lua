@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- report: a call to a destination has ended; what follows for all calls to it.
 -- KEYS  1 control HASH  2 calls ZSET  3 flying ZSET
--- ARGV  1 call  2 how: ok, failed, refused (our credentials), gone, unused (it was not made)
+-- ARGV  1 call  2 how: ok, failed, refused (our credentials), gone, unused (it was not made),
+--         empty (nor is there anything to send)
 --       3 rest that the destination asked for [ms]  4 failures in a row that open the breaker
 --       5 calls and 6 share of failures within a minute that open it  7 first and 8 longest time that
 --       it stays open [ms]  9 jitter in [0, 1)  10 what people should know, '' nothing
@@ -13,7 +14,10 @@ local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local flying = redis.call('ZREM', KEYS[3], ARGV[1])
 local how = ARGV[2]
-if how == 'unused' then
+local rest_ms = tonumber(ARGV[3])
+-- a digest was sent, not only told to come later: the next one gathers anew
+if how == 'empty' or (how == 'ok' and rest_ms == 0) then redis.call('HDEL', KEYS[1], 'gathered') end
+if how == 'unused' or how == 'empty' then
   if flying == 1 then
     redis.call('ZREM', KEYS[2], ARGV[1])
     redis.call('HINCRBY', KEYS[1], 'used', -1)
@@ -23,7 +27,6 @@ if how == 'unused' then
 end
 local ended = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if ended and tonumber(ended) > now_ms then redis.call('ZADD', KEYS[2], now_ms, ARGV[1]) end
-local rest_ms = tonumber(ARGV[3])
 if rest_ms > 0 then
   local until_ms = tonumber(redis.call('HGET', KEYS[1], 'until') or 0)
   redis.call('HSET', KEYS[1], 'until', math.max(until_ms, now_ms + rest_ms))
