@@ -40,6 +40,7 @@ from worker.profile import derive
 from worker.rules.book import RuleBook
 from worker.rules.reading import parse
 from worker.settings import Settings
+from worker.store.models import KINDS
 from worker.store.nudges import Nudges
 from worker.store.refreshing import read_insight
 from worker.telemetry import configure as configure_logs
@@ -251,12 +252,25 @@ def _settle(runtime: Runtime, index: InteractionIndex) -> bool:
         lag = sum(lag.entries for lag in runtime.door.lag())
         marks = len(runtime.refresh_store.marked(1)) + len(runtime.refresh_store.quiet(1))
         marks += len(Nudges(runtime.client, runtime.keys).waiting(1))
+        unscored = _unscored(runtime)
         waiting = len(runtime.deliver_store.waiting(["webhook"]))
-        if not lag and not marks and not waiting:
+        if not (lag or marks or unscored or waiting):
             return True
-        _say(f"waiting: {lag} events, {marks} shards with marks, {waiting} deliveries")
+        _say(
+            f"waiting: {lag} events, {marks} shards with marks, {unscored} customers that the live"
+            f" models have not scored, {waiting} deliveries"
+        )
         time.sleep(1)
     return False
+
+
+def _unscored(runtime: Runtime) -> int:
+    """Customers that the rollout of the live models has not reached; all where it has not begun."""
+    rollout = runtime.rollout_store.progress()
+    live = runtime.models.current().versions
+    if any(rollout.versions.get(kind) != live.get(kind) for kind in KINDS):
+        return runtime.population.count()
+    return 0 if rollout.finished_s is not None else max(1, rollout.total - rollout.done)
 
 
 def _verdict(

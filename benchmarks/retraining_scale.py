@@ -11,6 +11,7 @@ retrain_s         from the order to the last of three versions (live) / of all f
 p99_ms            from XADD to the commit that applies it, without a training and during it; each
                   over all events sent, looked at every 2 ms
 seconds, memory   of each kind: CPU of its fit, and most memory of its process meanwhile
+gate              of each kind (live): what was decided, and CPU of its evaluation
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, Self
 
@@ -105,6 +106,10 @@ def live(customers: int, seconds: float, rate: float = RATE) -> dict[str, Any]:
             "p99_ms": {"without": _percentile(before, 99), "during": _percentile(during, 99)},
             "events": {"without": len(before), "during": len(during), "lost": load.missing()},
             "seconds": {kind: one["cpu_s"] for kind, one in meta.items()},
+            "gate": {
+                kind: {name: one["gate"][name] for name in ("verdict", "reasons", "cpu_s")}
+                for kind, one in meta.items()
+            },
             "memory_mb": {k: round(one["memory_peak_bytes"] / 1e6) for k, one in meta.items()},
             "machine": machine(server_version(url)),
         }
@@ -275,15 +280,20 @@ def _workers(url: str, crm: Crm) -> Iterator[None]:
 
 def _retrained(active: Runtime) -> float:
     """Order all three models anew, and wait for their versions: seconds."""
-    before: Mapping[str, int] = active.models.current().versions
+    before = _newest(active)
     start = time.perf_counter()
     order(active, "models.retrain", None, "benchmark")
     while time.perf_counter() - start < LONGEST_S:
-        now = active.models.current().versions
+        now = _newest(active)
         if all(now[kind] > before[kind] for kind in KINDS):
             return time.perf_counter() - start
         time.sleep(0.2)
     raise RuntimeError(f"no new versions within {LONGEST_S:g} s")
+
+
+def _newest(active: Runtime) -> dict[str, int]:
+    """The newest version of each kind, live or not."""
+    return {kind: active.models.versions(kind)[0][0] for kind in KINDS}
 
 
 def _position(entry: bytes | str) -> tuple[int, int]:

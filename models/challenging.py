@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from models.checks import of_rank, require, same_shape
 from models.forecast.metrics import clustered_error
@@ -17,6 +18,7 @@ Rows: TypeAlias = NDArray[np.float64]
 
 LEAST_CUSTOMERS = 20  # in all windows: fewer decide nothing
 MARGIN = 0.01  # of the champion's loss: what a model of newer data may be worse by, at most
+CLEARLY = 2.0  # standard errors
 
 
 class Contest(NamedTuple):
@@ -56,6 +58,7 @@ def judge(
     *,
     data_end_day: int,
     must_win: bool,
+    in_doubt: bool = False,
     margin: float = MARGIN,
 ) -> Verdict:
     """Hold a challenger against the champion.
@@ -63,10 +66,13 @@ def judge(
     It wins with a mean gain of more than one standard error. Where a new version is due anyway it
     need only be proven not to be worse: gain less one standard error stays above -`margin` of the
     champion's loss. No single window may be lost by more than one standard error and the margin.
-    A challenger that has seen a day of a window is not heard at all.
+    A challenger that has seen a day of a window is not heard at all. Where the newer one goes live
+    in doubt, it is refused only when its mean loss is clearly above: by two standard errors and the
+    margin.
 
     data_end_day  first day that the challenger does not know
     must_win      not to be worse is not enough
+    in_doubt      it goes live unless it is proven to be worse
     Raises        ShapeError, DomainError (a loss is not finite)
 
     >>> rows = np.linspace(0.3, 0.9, 40)
@@ -92,6 +98,10 @@ def judge(
     loss = float(np.concatenate([one.champion for one in contests]).mean())
     gain, error = float(gains.mean()), clustered_error(gains, who)
     reasons = []
+    if in_doubt and not must_win:
+        if gain < -max(CLEARLY * error, margin * loss):
+            reasons.append(f"loses {-gain:.4f} with a standard error of {error:.4f}")
+        return Verdict(not reasons, tuple(reasons), loss, gain, error)
     if must_win and gain <= error:
         reasons.append(f"gains {gain:.4f}, not more than one standard error of {error:.4f}")
     elif not must_win and gain <= error and gain - error <= -margin * loss:
@@ -103,6 +113,41 @@ def judge(
     if lost:
         reasons.append(f"loses {len(lost)} of {len(contests)} windows")
     return Verdict(not reasons, tuple(reasons), loss, gain, error)
+
+
+def auc_gain(challenger: Rows, champion: Rows, outcome: Rows) -> tuple[float, float]:
+    """Return how much more the challenger's score tells of the outcome, and its standard error.
+
+    challenger, champion  (n,) scores of the same customers
+    outcome               (n,) 0 or 1, both occur
+    Returns               difference of the areas under the ROC curves, and its standard error
+    Raises                ShapeError, DomainError
+    Source                DeLong, DeLong & Clarke-Pearson (1988), Biometrics 44(3)
+
+    >>> came = np.array([0.0, 0.0, 1.0, 1.0])
+    >>> found = auc_gain(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 3.0, 2.0, 4.0]), came)
+    >>> np.round(found, 3).tolist()
+    [0.25, 0.354]
+    """
+    same_shape(challenger=challenger, champion=champion, outcome=outcome)
+    bought = outcome > 0
+    require(bool(bought.any() and not bought.all()), "both outcomes occur")
+    own, others = (_placed(score, bought) for score in (challenger, champion))
+    above, below = own[0] - others[0], own[1] - others[1]
+    return float(above.mean()), float(np.sqrt(_mean_variance(above) + _mean_variance(below)))
+
+
+def _placed(score: Rows, bought: NDArray[np.bool_]) -> tuple[Rows, Rows]:
+    """Return of each who bought the share of the others below, and of the others the reverse."""
+    ranks = rankdata(score)
+    yes, no = int(bought.sum()), int((~bought).sum())
+    above = (ranks[bought] - rankdata(score[bought])) / no
+    below = 1.0 - (ranks[~bought] - rankdata(score[~bought])) / yes
+    return above, below
+
+
+def _mean_variance(values: Rows) -> float:
+    return float(values.var(ddof=1) / len(values)) if len(values) > 1 else 0.0
 
 
 def _lost(one: Contest, slack: float) -> bool:

@@ -13,6 +13,9 @@ from worker.settings import Settings
 
 STAGES: Final = ("ingest", "refresh", "deliver", "training")
 
+#: Of a task without a limit of its own Celery takes the general one: a year is none.
+NO_LIMIT_S: Final = 365 * 86_400
+
 app = Celery("crm-reflex", include=["worker.tasks"])
 
 
@@ -90,6 +93,12 @@ def configure(settings: Settings, broker_url: str) -> Celery:
         timezone="UTC",
     )  # fmt: skip
     return app
+
+
+def is_untimed(name: str) -> bool:
+    """Has a task no time limit?"""
+    task = app.tasks.get(name)
+    return task is not None and task.time_limit == NO_LIMIT_S
 
 
 def send(name: str, *args: Any, **options: Any) -> None:

@@ -36,6 +36,7 @@ from worker.store.nudges import Nudges
 from worker.store.population import Population
 from worker.store.quarantine import Quarantine
 from worker.store.refreshing import RefreshStore
+from worker.store.rollout import RolloutStore
 from worker.store.signals import Bells, Locks, Reports
 from worker.store.snapshots import Snapshots
 from worker.store.training import TrainingDesk
@@ -49,8 +50,10 @@ if TYPE_CHECKING:
     from worker.index import InteractionIndex
     from worker.refresh import Refresh
     from worker.retrain import Retrain
+    from worker.rollout import Pace
     from worker.snapshot import SnapshotBuilder
     from worker.store.scripts import Client
+    from worker.training.gate import Promotion
 
 
 @dataclass
@@ -218,6 +221,7 @@ class Runtime:
         from worker.list_rules import list_rules  # noqa: PLC0415  same
         from worker.live import LiveModels  # noqa: PLC0415  same
         from worker.refresh import Refresh  # noqa: PLC0415  same
+        from worker.rollout import Rollout  # noqa: PLC0415  same
 
         return Refresh(
             self.refresh_store,
@@ -227,7 +231,20 @@ class Runtime:
             self.clock,
             Nudges(self.client, self.keys),
             Stock(self.catalog, list_rules(self.settings)),
+            Rollout(self.rollout_store, self.population, self.clock, self.pace),
         )
+
+    @cached_property
+    def rollout_store(self) -> RolloutStore:
+        """Whom the live models have not scored yet."""
+        return RolloutStore(self.client, self.keys)
+
+    @property
+    def pace(self) -> Pace:
+        """What rollouts may take."""
+        from worker.rollout import Pace  # noqa: PLC0415  scipy: only where it is used
+
+        return Pace(self.settings.rescore_per_s, self.settings.model_pushes_per_hour)
 
     def index(self) -> InteractionIndex:
         """An index of all customers' interactions, still empty."""
@@ -300,16 +317,27 @@ class Runtime:
         """The training stage."""
         from worker.retrain import Retrain  # noqa: PLC0415  scikit-learn: only where it is used
 
+        settings = self.settings
         return Retrain(
             self.population,
             self.models,
             self.desk,
             self.clock,
             rules=self.refresh_rules,
-            discount_rate_year=self.settings.discount_rate_year,
+            discount_rate_year=settings.discount_rate_year,
             catalog=self.catalog,
-            lease_ms=int(1000 * self.settings.training_lease_s),
+            lease_ms=int(1000 * settings.training_lease_s),
+            promotion=self.promotion,
         )
+
+    @property
+    def promotion(self) -> Promotion:
+        """What becomes of versions that the gate lets pass."""
+        from worker.training.gate import Promotion  # noqa: PLC0415  scikit-learn: same
+
+        settings = self.settings
+        by_hand = settings.promotion == "manual"
+        return Promotion(by_hand, settings.shadow_days, settings.shadow_events)
 
     def tick(self, order: Callable[..., None]) -> Tick:
         """The safety net; `order` sends a work order by task name."""

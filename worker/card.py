@@ -45,11 +45,13 @@ def facts_of(active: Runtime, artifact: Artifact) -> dict[str, Any]:
     kind, version, meta = artifact.kind, artifact.version, artifact.meta
     model = meta.get("model", {})
     live = active.models.current().versions.get(kind) == version
+    verdict = active.models.verdict(kind, version)
     figures = WatchStore(active.client, active.keys).all()
     return {
         "kind": kind,
         "version": version,
         "live": live,
+        "verdict": None if verdict is None else verdict.told(),
         "pinned": (kind, version) in active.models.pins(),
         "published": instant(meta.get("published_at_s")),
         "parent": meta.get("parent"),
@@ -134,7 +136,16 @@ def markdown(facts: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> str:
 def _version(facts: Mapping[str, Any]) -> list[tuple[str, object]]:
     took = facts["took"]
     peak = took["memory_peak_bytes"]
-    names = ("live", "pinned", "published", "trigger", "parent", "code_version", "python")
+    names = (
+        "live",
+        "verdict",
+        "pinned",
+        "published",
+        "trigger",
+        "parent",
+        "code_version",
+        "python",
+    )
     return [
         *((name.replace("_", " "), facts[name]) for name in names),
         ("checksum (SHA-256)", facts["checksum"]),

@@ -159,6 +159,16 @@ def _models(active: Runtime, models: list[dict[str, Any]]) -> Iterator[Finding]:
             )
         else:
             yield Finding(name, Level.OK, f"version {model['version']}, {span(model['age_s'])} old")
+        yield from _waiting(active, model["kind"], model["version"] or 0)
+
+
+def _waiting(active: Runtime, kind: str, live: int) -> Iterator[Finding]:
+    """A version that is newer than the live one, and needs a hand to follow it."""
+    newest = next((version for version, _ in active.models.versions(kind)), 0)
+    verdict = active.models.verdict(kind, newest) if newest > live else None
+    if verdict is not None and verdict.state == "waiting":
+        advice = f"look at `crm-reflex models card {kind} {newest}`, then `models promote`"
+        yield Finding(f"newest {kind}", Level.WARN, f"{newest} is {verdict.told()}", advice)
 
 
 def _destination(name: str, state: State) -> Iterator[Finding]:

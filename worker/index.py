@@ -69,6 +69,7 @@ class InteractionIndex:
         self._two_stage_from = two_stage_from
         self._neighbors: NeighborIndex | None = None
         self._recommender: Recommender | None = None
+        self._version: int | None = None
         self._digest = ""
         self._number = 0
         self._marks: list[Watermark] = []
@@ -95,8 +96,11 @@ class InteractionIndex:
                 else:
                     log.warning("index waits for a snapshot", reason=f"none in {self._folder}")
         if self._recommender is wanted:
+            self._version = live.version("recommendations")
             return live
-        return live._replace(recommendations=self._recommender)
+        spoken = {**dict(live.versions), "recommendations": self._version}
+        versions = tuple((kind, one) for kind, one in sorted(spoken.items()) if one is not None)
+        return live._replace(recommendations=self._recommender, versions=versions)
 
     @property
     def _folder(self) -> str:

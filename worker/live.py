@@ -24,7 +24,10 @@ LOOK_EVERY_S: Final = 0.5
 
 
 class Live(NamedTuple):
-    """One consistent set of models; None where a kind has no version yet."""
+    """One consistent set of models; None where a kind has no version yet.
+
+    versions   those that speak        published  those that should
+    """
 
     generation: int = 0
     segments: SegmentModel | None = None
@@ -33,6 +36,12 @@ class Live(NamedTuple):
     rules: Definitions = Definitions()
     versions: tuple[tuple[str, int], ...] = ()
     segments_minor: int = 0
+    published: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """All that was published speaks: none was refused, and none waits for its index."""
+        return self.versions == self.published
 
     def version(self, kind: str) -> int | None:
         """The version of a kind that speaks."""
@@ -98,5 +107,6 @@ class LiveModels:
             generation=generation,
             versions=tuple(sorted((kind, major) for kind, (major, _) in held.items())),
             segments_minor=held.get("segments", (0, 0))[1],
+            published=tuple(sorted(current.versions.items())),
             **found,
         )

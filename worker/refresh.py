@@ -19,6 +19,7 @@ from worker.insights.write import write
 from worker.live import Live, LiveModels
 from worker.profile.codec import CodecError
 from worker.refresh_rules import RefreshRules
+from worker.rollout import Rollout, is_scored
 from worker.store.nudges import Nudge, Nudges
 from worker.store.refreshing import Known, Mark, Push, Refreshed, RefreshStore
 from worker.telemetry import logger
@@ -54,9 +55,11 @@ class Refresh:
         clock: Clock,
         nudges: Nudges,
         stock: Stock | None = None,
+        rollout: Rollout | None = None,
     ) -> None:
         self._store = store
         self._nudges = nudges
+        self._rollout = rollout
         self._models = models
         self._index = index
         self._rules = rules
@@ -80,12 +83,14 @@ class Refresh:
         """Refresh one batch: live marks first, then quiet ones, then what the clock says."""
         start = self._clock.monotonic()
         live = self._index.settle(self._models.current(), start)
-        marks = self._store.lease(self._find())
+        if self._rollout is not None:
+            self._rollout.follow(live)
+        marks = self._store.lease(self._find(live))
         if not marks:
             return Round()
         now_s = self._clock.now_s()
         known = self._store.load([(mark.shard, mark.customer_id) for mark in marks])
-        subjects, pairs = self._subjects(marks, known)
+        subjects, pairs = self._subjects(marks, known, live)
         index = None
         if live.recommendations is not None:
             index = self._index.use(live.recommendations)
@@ -105,6 +110,8 @@ class Refresh:
                 pairs, subjects, written, moves, strict=True
             )
         ]
+        if self._rollout is not None:
+            rows = self._rollout.paced(rows, self._rules.destinations, self._rules.streams)
         done = (
             self._store.commit(rows, self._rules.destinations, self._rules.streams) if rows else []
         )
@@ -125,11 +132,11 @@ class Refresh:
             total += done
         return total
 
-    def _find(self) -> list[Mark]:
+    def _find(self, live: Live) -> list[Mark]:
         """One batch. What is live comes first and in small batches, since a batch is written as a
-        whole; a few of whom others' events have nudged are among it, and each second some of those
-        whose turn has come by the clock. Quiet marks go before the clock, which would push what a
-        backfill brought.
+        whole; a few of whom others' events have nudged are among it, a few whom new models have not
+        scored yet, and each second some of those whose turn has come by the clock. Quiet marks go
+        before the clock, which would push what a backfill brought.
         """
         size = self._rules.batch_size
         some = max(1, size // 4)
@@ -139,6 +146,10 @@ class Refresh:
         loud += [mark for mark in self._find_nudged(room) if mark.customer_id not in asked]
         if not loud and (quiet := self._store.quiet(size)):
             return self._take_turns(quiet, size)
+        if self._rollout is not None:
+            asked = {mark.customer_id for mark in loud}
+            stale = self._rollout.find(live, max(1, some // 6) if loud else some)
+            loud += [mark for mark in stale if mark.customer_id not in asked]
         due = self._due(some if loud else size, hurry=self._ripe and not loud)
         asked = {mark.customer_id for mark in loud}
         return loud + [mark for mark in due if mark.customer_id not in asked]
@@ -200,22 +211,29 @@ class Refresh:
             self._index.follow(now)
 
     def _subjects(
-        self, marks: Sequence[Mark], known: Sequence[Known]
+        self, marks: Sequence[Mark], known: Sequence[Known], live: Live
     ) -> tuple[list[Subject], list[tuple[Mark, Known]]]:
-        subjects, pairs, gone = [], [], []
+        subjects, pairs, gone, idle = [], [], [], []
         for mark, one in zip(marks, known, strict=True):
             if one.hot is None:
                 gone.append(mark)
+                continue
+            before = previous(one.held)
+            if mark.stale and is_scored(before.versions, live):
+                idle.append(mark)
                 continue
             try:
                 seen = view(mark.customer_id, one.hot, one.cold)
             except CodecError as error:
                 log.warning("profile cannot be read", shard=mark.shard, reason=str(error))
+                idle.append(mark)
                 continue
-            subjects.append(Subject(seen, one.through_event_id, previous(one.held)))
+            subjects.append(Subject(seen, one.through_event_id, before))
             pairs.append((mark, one))
         if gone:
             self._store.forget(gone)
+        if self._rollout is not None:
+            self._rollout.drop([*gone, *idle], live)
         return subjects, pairs
 
     def _row(
@@ -242,6 +260,7 @@ class Refresh:
             transitions=tuple(moved),
             next_due_s=self._next_due_s(mark.customer_id, now_s),
             state=encode(before.opening(self._calendar.day(now_s))),
+            scored=live.generation if live.is_complete else 0,
         )
 
     def _moves(

@@ -1,14 +1,15 @@
-"""Retrain: fit models on the ledgers as of one instant, and publish them as new versions."""
+"""Retrain: fit models on the ledgers as of one instant, and store them as new versions; those that
+the gate lets pass go live.
+"""
 
 from __future__ import annotations
 
 import platform
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version as installed
 from typing import Any, Final, NamedTuple
-
-import numpy as np
 
 from models.artifact import Arrays, Meta
 from worker.catalog import attributes
@@ -17,12 +18,20 @@ from worker.heart import CancelledTrainingError, Heart
 from worker.live import Live, LiveModels
 from worker.refresh_rules import RefreshRules
 from worker.store.catalog import CatalogStore
-from worker.store.models import KINDS, BusyTrainingError, Claim, LostTrainingError, ModelStore
+from worker.store.models import (
+    KINDS,
+    BusyTrainingError,
+    Claim,
+    LostTrainingError,
+    ModelStore,
+)
 from worker.store.population import Population
 from worker.store.training import Run, TrainingDesk
+from worker.store.verdicts import Verdict
 from worker.telemetry import logger
-from worker.training import forecasts, recommendations, segments
+from worker.training import forecasts, gate, recommendations, segments
 from worker.training.data import Progress, TrainingData, collect
+from worker.training.gate import AUTOMATIC, Promotion
 from worker.training.provenance import of_data, told
 
 log = logger(__name__)
@@ -30,16 +39,26 @@ log = logger(__name__)
 LEASE_MS: Final = 60_000
 #: A training that ended its trainer so often is given up.
 MOST_ATTEMPTS: Final = 3
-#: A new version reaches customers without events within so long; the first one at once.
-RIPEN_S: Final = 3_600
 
 
 class Published(NamedTuple):
-    """A new model version."""
+    """A new model version, and what the gate said of it."""
 
     kind: str
     version: int
     seconds: float
+    verdict: Verdict
+
+
+class Fitted(NamedTuple):
+    """What came of a fit, and of the gate: `judged` is what the version says of that."""
+
+    run: Run
+    arrays: Arrays
+    meta: Meta
+    seconds: float
+    verdict: Verdict
+    judged: Mapping[str, Any]
 
 
 #: How each kind is fitted.
@@ -68,6 +87,7 @@ class Retrain:
         discount_rate_year: float,
         catalog: CatalogStore | None = None,
         lease_ms: int = LEASE_MS,
+        promotion: Promotion = AUTOMATIC,
     ) -> None:
         self._population = population
         self._models = models
@@ -77,6 +97,7 @@ class Retrain:
         self._catalog = catalog
         self._discount_rate_year = discount_rate_year
         self._lease_ms = lease_ms
+        self._promotion = promotion
 
     def request(self, kinds: Sequence[str], *, reason: str) -> list[str]:
         """Ask for trainings; the kinds of which none waited yet."""
@@ -157,47 +178,63 @@ class Retrain:
         )
         if self._catalog is not None:
             data = data._replace(catalog=attributes(self._catalog.products()))
+        judge = gate.Judge(self._population, self._models, self._promotion, data, known)
         fitted = []
         for number, run in enumerate(runs):
             start = self._clock.monotonic()
             tell(f"fit {run.kind}", number / len(runs))
             arrays, meta = _FITS[run.kind](data)
-            fitted.append((run, arrays, meta, self._clock.monotonic() - start))
-        tell("publish", 0.0)
-        published = []
-        for run, arrays, meta, seconds in fitted:
-            claim = Claim(token, known.get(run.kind, 0))
-            try:
-                version = self._publish(run, arrays, meta, data, claim)
-            except LostTrainingError as error:
-                log.warning("model not published", kind=run.kind, reason=str(error))
-            else:
-                published.append(Published(run.kind, version, seconds))
-        is_first = any(run.kind not in known for run in runs)
-        self._population.ripen(self._clock.now_s(), 0 if is_first else RIPEN_S)
+            seconds = self._clock.monotonic() - start
+            evaluate = partial(tell, f"evaluate {run.kind}")
+            evaluate(0.0)
+            verdict, judged = judge(run.kind, arrays, meta, self._clock.now_s(), evaluate)
+            fitted.append(Fitted(run, arrays, meta, seconds, verdict, judged))
+        published = self._publish_all(fitted, data, token, known, tell)
+        if any(one.verdict.is_live and one.kind not in known for one in published):
+            self._population.ripen(self._clock.now_s(), 0)
         return published
 
     def _current(self) -> Live:
         """What speaks now; a version that cannot be read counts as none."""
         return LiveModels(self._models, self._clock).current()
 
-    def _publish(
+    def _publish_all(
         self,
-        run: Run,
-        arrays: Mapping[str, np.ndarray],
-        meta: Mapping[str, Any],
+        fitted: Sequence[Fitted],
         data: TrainingData,
-        claim: Claim,
-    ) -> int:
-        model = dict(meta)
-        pedigree = {
+        token: str,
+        known: Mapping[str, int],
+        tell: Progress,
+    ) -> list[Published]:
+        published = []
+        for number, one in enumerate(fitted):
+            kind = one.run.kind
+            tell("publish", number / len(fitted))
+            try:
+                version = self._publish(one, data, Claim(token, known.get(kind, 0)))
+            except LostTrainingError as error:
+                log.warning("model not published", kind=kind, reason=str(error))
+            else:
+                published.append(Published(kind, version, one.seconds, one.verdict))
+        return published
+
+    def _publish(self, one: Fitted, data: TrainingData, claim: Claim) -> int:
+        model: dict[str, Any] = dict(one.meta)
+        kind = one.run.kind
+        pedigree: dict[str, Any] = {
             **of_data(data),
             **model.pop("provenance", {}),
             "model": model,
-            "trigger": "; ".join(run.reasons),
+            "gate": dict(one.judged),
+            "trigger": "; ".join(one.run.reasons),
             "code_version": installed("crm-reflex"),
             "python": platform.python_version(),
         }
-        version = self._models.publish(run.kind, arrays, pedigree, self._clock.now_s(), claim)
-        log.info("model published", kind=run.kind, version=version, reason=pedigree["trigger"])
+        version = self._models.publish(
+            kind, one.arrays, pedigree, self._clock.now_s(), claim, one.verdict
+        )
+        if one.verdict.is_live:
+            log.info("model published", kind=kind, version=version, reason=pedigree["trigger"])
+        else:
+            log.warning("model kept back", kind=kind, version=version, reason=one.verdict.told())
         return version

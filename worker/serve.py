@@ -15,7 +15,7 @@ from celery.worker import state as worker_state
 from redis.exceptions import RedisError
 
 from worker import process, watchdog
-from worker.app import app, configure, own_queue, queue, send
+from worker.app import app, configure, is_untimed, own_queue, queue, send
 from worker.embedded import broker_url_of
 from worker.settings import Settings
 from worker.store.connection import connect
@@ -177,15 +177,11 @@ def _count_received() -> Any:
     return lambda: counter["received"]
 
 
-#: Orders without a time limit.
-_UNTIMED = frozenset({"models.train", "models.snapshot", "models.watch", "segments.follow"})
-
-
 def _runs(limit_s: float) -> bool:
-    """Is an order running, within its time limit? Trainings have none."""
+    """Is an order running, within its time limit? What is done for all customers has none."""
     now = time.monotonic()
     for request in tuple(worker_state.active_requests):
         started = getattr(request, "time_start", None)
-        if request.name in _UNTIMED or started is None or now - started < limit_s:
+        if is_untimed(request.name) or started is None or now - started < limit_s:
             return True
     return False

@@ -162,6 +162,15 @@ class Settings(BaseSettings):
     refresh_interval_s: int = Field(
         DAY_S, ge=60, description="Seconds after which a customer without events is refreshed."
     )
+    rescore_per_s: float = Field(
+        200.0, gt=0, le=100_000, description="Customers a second that a new model scores anew."
+    )
+    model_pushes_per_hour: int = Field(
+        20_000,
+        ge=1,
+        description="Customers that destinations are told of within an hour because of a new model"
+        " alone.",
+    )
     similar_customers: int = Field(10, ge=1, le=100, description="Similar customers in an insight.")
     recommendations: int = Field(
         10, ge=1, le=100, description="Items in each list of recommendations."
@@ -215,6 +224,15 @@ class Settings(BaseSettings):
     )
     retrain_daily_cap: int = Field(
         6, ge=0, description="New versions of a model within a day that stop such trainings."
+    )
+    promotion: Literal["automatic", "manual"] = Field(
+        "automatic", description="Who makes a new version live that the gate lets pass."
+    )
+    shadow_days: int = Field(
+        0, ge=0, description="Days that a new version scores beside the live one first; 0: none."
+    )
+    shadow_events: int = Field(
+        0, ge=0, description="Applied events that end this sooner, or alone; 0: they do not."
     )
     model_storage: str = Field(
         "redis",

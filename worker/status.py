@@ -56,6 +56,23 @@ class Watcher:
                 "sampled_customers": self._sample.customers,
             },
             "models": self.models(now_ms),
+            "rollout": self._rollout(now_ms),
+        }
+
+    def _rollout(self, now_ms: int) -> dict[str, Any]:
+        """How far the newest versions have reached the customers, and what the cap holds back."""
+        active = self._active
+        told = active.rollout_store.progress()
+        cap = active.settings.model_pushes_per_hour
+        held, until_s = active.rollout_store.held_back(now_ms, cap)
+        return {
+            "kinds": list(told.changed),
+            "done": told.done,
+            "customers": told.total,
+            "started_s": told.started_s or None,
+            "finished_s": told.finished_s,
+            "pushes_held_back": held,
+            "pushes_until_s": until_s if held else None,
         }
 
     def _destination(self, name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import secrets
 from typing import Any
 
 from worker import pump
-from worker.app import app, send
+from worker.app import NO_LIMIT_S, app, send
 from worker.process import runtime, settings
 from worker.route import route
 from worker.store.door import Arrival
@@ -17,8 +17,6 @@ from worker.training.memory import MemoryShortError
 
 log = logger(__name__)
 
-#: Of a task without a limit of its own Celery takes the general one: a year is none.
-NO_LIMIT_S = 365 * 86_400
 #: What an order for a training may give as its reason; every version keeps it.
 LONGEST_REASON = 200
 
@@ -138,11 +136,25 @@ def train() -> None:
 
 @app.task(name="models.watch", acks_late=False, time_limit=NO_LIMIT_S)
 def watch() -> None:
-    """Measure whether the live models still fit; ask for the trainings that are called for."""
+    """Measure whether the live models still fit; go back from what is clearly worse than before,
+    and ask for the trainings that are called for.
+    """
+    from worker.rollout_guard import guard  # noqa: PLC0415  numpy: only where it is used
     from worker.triggers import watch_of  # noqa: PLC0415  numpy: only where it is used
 
+    guard(runtime())
     if watch_of(runtime()).run():
         send("models.train")
+
+
+@app.task(name="models.shadow", acks_late=False, time_limit=NO_LIMIT_S)
+def shadow() -> None:
+    """Let versions in the shadow score some customers; those whose time is over go live or wait."""
+    from worker.shadow import shadow_of  # noqa: PLC0415  numpy: only where it is used
+
+    if shadow_of(runtime()).run().promoted:
+        runtime().snapshot_builder.run()
+        runtime().bells.ring("refresh")
 
 
 @app.task(name="models.snapshot", acks_late=False, time_limit=NO_LIMIT_S)
@@ -151,7 +163,7 @@ def snapshot() -> None:
     runtime().snapshot_builder.run()
 
 
-@app.task(name="segments.follow")
+@app.task(name="segments.follow", acks_late=False, time_limit=NO_LIMIT_S)
 def follow() -> None:
     """Let the segments follow the customers by a step; refresh reads what comes of it."""
     from worker.follow import follow_of  # noqa: PLC0415  numpy: only where it is used

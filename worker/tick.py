@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from worker.clock import Clock
@@ -29,6 +29,8 @@ WATCH_EVERY_S: Final = 21_600
 WATCHED: Final = "watched"
 #: So many times the customers of a training, and it is measured at once.
 MORE_CUSTOMERS: Final = 1.25
+#: Versions in the shadow score some customers so often.
+SHADOW_EVERY_S: Final = 900
 #: A look whether a snapshot of the index is due is ordered so often.
 SNAPSHOT_MS: Final = 30_000
 
@@ -103,6 +105,8 @@ class Tick:
             self._order("models.train")
         if self._desk.running() or self._desk.waiting():
             return
+        if self._models.kept("shadow") and self._once("shadow", 1000 * SHADOW_EVERY_S):
+            self._order("models.shadow")
         wants = self._plan.snapshots and "recommendations" in current
         if wants and self._once("snapshot", SNAPSHOT_MS):
             self._order("models.snapshot")
@@ -115,23 +119,25 @@ class Tick:
         if self._is_first_forecast() and self._once("search", 3_600_000):
             self._order("models.retrain", ["forecasts"], SEARCH)
             return
-        fitted_s = self._models.versions("segments")[0][1]
+        self._look_after(current, now_s)
+        oldest_s = min(self._models.versions(kind)[0][1] for kind in KINDS)
+        if now_s - oldest_s > self._plan.retrain_interval_s and self._once("train", 3_600_000):
+            self._order("models.retrain", None, "age")
+
+    def _look_after(self, current: Mapping[str, int], now_s: int) -> None:
+        """What live models need between two trainings."""
+        fitted_s = dict(self._models.versions("segments")).get(current["segments"], 0)
         due = now_s - fitted_s > FOLLOW_EVERY_S and not self._locks.held(FOLLOWED)
         if due and self._once("follow", 600_000):
             self._order("segments.follow")
         grown = self._grown() and self._once("watch-grown", 3_600_000)
         if grown or (not self._locks.held(WATCHED) and self._once("watch", 600_000)):
             self._order("models.watch")
-        oldest_s = min(self._models.versions(kind)[0][1] for kind in KINDS)
-        if now_s - oldest_s > self._plan.retrain_interval_s and self._once("train", 3_600_000):
-            self._order("models.retrain", None, "age")
 
     def _is_first_forecast(self) -> bool:
         """The first version is level 1 alone: from so many customers on, the candidates are due."""
-        return (
-            len(self._models.versions("forecasts")) == 1
-            and self._population.count() >= self._plan.search_customers
-        )
+        newest, _ = self._models.versions("forecasts")[0]
+        return newest == 1 and self._population.count() >= self._plan.search_customers
 
     def _grown(self) -> bool:
         """Are there many more customers than some model was trained on?"""

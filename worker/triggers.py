@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from models.forecast.bundle import Bundle, predict_bundle
 from models.history import Histories
-from models.segments.model import SegmentModel, assign
+from models.monitoring import INERTIA_ALARM, LOSS_ALARM, LOSS_ERRORS, inertia_alarm, inertia_ratio
+from models.segments.geometry import Centroids
+from models.segments.model import SegmentModel
 from worker.clock import Clock
 from worker.live import LiveModels, load
 from worker.refresh_rules import RefreshRules
@@ -29,10 +31,7 @@ if TYPE_CHECKING:
 
 Rows = NDArray[np.float64]
 
-WORSE_INERTIA: Final = 1.10
-WORSE_LOSS: Final = 1.05
 MORE_ITEMS: Final = 1.25
-STANDARD_ERRORS: Final = 2.0
 SAMPLE: Final = 20_000
 LEAST_SAMPLE: Final = 100
 HORIZON_DAYS: Final = 30
@@ -91,14 +90,23 @@ class Watch:
         return asked
 
     def _may_train(self, kind: str, now_s: int) -> bool:
-        """Not while one runs or waits, nor within the cooldown, nor beyond the day's cap."""
+        """Not while one runs or waits, nor within the cooldown, nor beyond the day's cap; where the
+        newest version is not the live one, not within a day of it, nor while it is in the shadow.
+        """
         busy = {run.kind for run in self._desk.running()}
         if kind in busy | {one.kind for one in self._desk.waiting()}:
             return False
-        made = [at_s for _, at_s in self._models.versions(kind)]
+        versions = self._models.versions(kind)
+        made = [at_s for _, at_s in versions]
         recent = sum(now_s - at_s < DAY_S for at_s in made)
         if recent >= self._limits.daily or (made and now_s - made[0] < self._limits.cooldown_s):
             return False
+        newest = versions[0][0] if versions else 0
+        if newest != self._models.current().versions.get(kind, 0):
+            verdict = self._models.verdict(kind, newest)
+            in_shadow = verdict is not None and verdict.state == "shadow"
+            if in_shadow or now_s - made[0] < DAY_S:
+                return False
         # also where a training came to nothing, and left no version
         return self._locks.take(f"asked:{kind}", "1", 1000 * max(1, self._limits.cooldown_s))
 
@@ -149,32 +157,32 @@ class Watch:
     def _of_segments(
         self, model: SegmentModel, version: int, now: Sequence[View], now_s: int
     ) -> Iterable[Figure]:
-        """Inertia over that of the fit, with the centers of then; and PSI, which only is shown."""
+        """Inertia over what a refit would reach; and PSI, which only is shown."""
+        here = _buyers(model.matrix(self._past(now), self._calendar.day(now_s)))
+        if len(here) < LEAST_SAMPLE:
+            return
+        if isinstance(model.geometry, Centroids):
+            ratio = inertia_ratio(model.points(here), model.geometry.centers)
+            # a refit of so few gains by itself
+            sure = inertia_alarm(ratio * (1.0 - len(model.ids) / len(here)))
+            yield Figure("segments", "inertia", version, ratio, INERTIA_ALARM, sure, now_s)
+        there = self._then(version)
+        if there is not None:
+            drift = max(psi(old, new) for old, new in zip(there.T, here.T, strict=True))
+            yield Figure("segments", "psi", version, drift, None, False, now_s)
+
+    def _then(self, version: int) -> Rows | None:
+        """The sample's features as they were when a version was fitted."""
         try:
             fitted = load(self._models.read("segments", version))
             then_s = int(self._models.head("segments", version)["as_of_s"])
         except (ArtifactError, KeyError):
-            return []
+            return None
         if not isinstance(fitted, SegmentModel):
-            return []
-        here = _buyers(model.matrix(self._past(now), self._calendar.day(now_s)))
+            return None
         past = self._past(self._sample(then_s))
-        there = _buyers(fitted.matrix(past, self._calendar.day(then_s)))
-        if min(len(here), len(there)) < LEAST_SAMPLE:
-            return []
-        new, old = assign(model, here).distance ** 2, assign(fitted, there).distance ** 2
-        if old.mean() <= 0:
-            return []
-        ratio = float(new.mean() / old.mean())
-        error = ratio * float(np.hypot(_error(new) / new.mean(), _error(old) / old.mean()))
-        sure = ratio - 1.0 > STANDARD_ERRORS * error
-        drift = max(
-            psi(old_column, column) for old_column, column in zip(there.T, here.T, strict=True)
-        )
-        return [
-            Figure("segments", "inertia", version, ratio, WORSE_INERTIA, sure, now_s),
-            Figure("segments", "psi", version, drift, None, False, now_s),
-        ]
+        rows = _buyers(fitted.matrix(past, self._calendar.day(then_s)))
+        return rows if len(rows) >= LEAST_SAMPLE else None
 
     def _of_forecasts(
         self, model: Bundle, version: int, now: Sequence[View], now_s: int
@@ -192,9 +200,9 @@ class Watch:
             return []
         base = _backtested(head) or float(old.mean())
         gap = float(new.mean()) - base
-        sure = gap > STANDARD_ERRORS * float(np.hypot(_error(new), _error(old)))
+        sure = gap > LOSS_ERRORS * float(np.hypot(_error(new), _error(old)))
         ratio = float(new.mean()) / max(base, 1e-9)
-        return [Figure("forecasts", "loss", version, ratio, WORSE_LOSS, sure, now_s)]
+        return [Figure("forecasts", "loss", version, ratio, LOSS_ALARM, sure, now_s)]
 
 
 def watch_of(active: Runtime) -> Watch:

@@ -165,8 +165,8 @@ def _score(
 
     model = fit_matrix(table, features, rng=rng, algorithm=algorithm, k=k)
     ids, points = nearest_ids(model, table), model.points(table)
-    tells = auc(_told(ids, bought, fold), bought)
-    money = spend_gini(_told(ids, spent, fold), spent)
+    tells = auc(held_out_means(ids, bought, fold), bought)
+    money = spend_gini(held_out_means(ids, spent, fold), spent)
     gain = (2 * tells - 1 + money) / 2 if spent.sum() > 0 else 2 * tells - 1
     stability = _stability(algorithm, k, table, features, rng)
     found = len(np.unique(ids))
@@ -190,8 +190,16 @@ def _score(
     )
 
 
-def _told(ids: Ids, outcome: Rows, fold: Ids) -> Rows:
-    """Return for each customer the mean outcome of its segment in the other folds, shrunk."""
+def held_out_means(ids: Ids, outcome: Rows, fold: Ids) -> Rows:
+    """Return for each customer the mean outcome of its segment in the other folds, shrunk.
+
+    ids      (n,) segments
+    outcome  (n,)
+    fold     (n,) 0 to 4
+
+    >>> held_out_means(np.zeros(5, dtype=np.int64), np.ones(5), np.arange(5)).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0]
+    """
     _, group = np.unique(ids, return_inverse=True)
     told = np.empty(len(ids))
     for one in range(_FOLDS):

@@ -60,18 +60,22 @@ def decide(
     """
     new = assign(candidate, table).ids
     reasons = []
-    sizes = {one: float((new == one).mean()) for one in candidate.ids.tolist() if one != OUTLIERS}
-    small = [one for one, share in sizes.items() if share < LEAST_SHARE]
+    sizes, least = _sizes(candidate, new), LEAST_SHARE
+    old = None if live is None else assign(live, live_table).ids
+    known = {} if live is None or old is None else _sizes(live, old)
+    if min(known.values(), default=1.0) < LEAST_SHARE:
+        least = LEAST_SHARE / 2  # as small as people know them already
+    small = [one for one, share in sizes.items() if share < least]
     if small and candidate.algorithm != "rfm_rules":
         share = 100 * min(sizes.values())
-        reasons.append(f"segment {small[0]} has {share:.1f} % of the customers, not 2 %")
+        reasons.append(f"segment {small[0]} has {share:.1f} % of the customers, not {least:.0%}")
     if auc_gain is not None and auc_gain < LEAST_GAIN:
         reasons.append(f"AUC on the closed window changes by {auc_gain:.4f}")
-    if live is None:
+    if live is None or old is None:
         return Decision(
             not reasons, ask=False, reasons=tuple(reasons), moved=1.0, inertia_ratio=1.0
         )
-    moved = float((new != assign(live, live_table).ids).mean())
+    moved = float((new != old).mean())
     ratio = _ratio(candidate, live, table)
     if not scheduled and ratio > ENOUGH_BETTER:
         reasons.append(f"inertia is {ratio:.3f} of the live one, not below {ENOUGH_BETTER}")
@@ -86,6 +90,11 @@ def decide(
         moved=moved,
         inertia_ratio=ratio,
     )
+
+
+def _sizes(model: SegmentModel, ids: NDArray[np.int64]) -> dict[int, float]:
+    """Return the share of the customers in each segment."""
+    return {one: float((ids == one).mean()) for one in model.ids.tolist() if one != OUTLIERS}
 
 
 def _ratio(candidate: SegmentModel, live: SegmentModel, table: Matrix) -> float:

@@ -299,8 +299,9 @@ def test_refused_events_are_listed_shown_replayed_and_dropped(cli, server):
 def test_a_disabled_destination_goes_on(cli, server):
     active = Runtime(Settings(redis_url=server.url, shards=4), server.url)
     active.destination_store.pause("webhook", "gone")
-    assert cli.json("deliveries", "resume", "webhook")["resumed"]
-    assert cli.run("deliveries", "resume", "webhook").out == "webhook was not paused\n"
+    to = {"webhook_url": "https://x.example", "webhook_secret": f"whsec_{'A' * 43}="}
+    assert cli.json("destinations", "resume", "webhook", **to)["resumed"]
+    assert cli.run("destinations", "resume", "webhook", **to).out == "webhook was not paused\n"
     active.client.close()
 
 

@@ -15,6 +15,8 @@ from worker.route import route
 from worker.settings import Settings
 from worker.store.door import Arrival
 from worker.store.models import Artifact
+from worker.store.shadows import Shadowed, ShadowStore
+from worker.store.verdicts import Verdict
 from worker.store.watching import Figure, WatchStore
 
 DAY_S = 86_400
@@ -74,7 +76,7 @@ def test_cards_of_all_kinds(shop):
             assert len(widths) == 1, block
         assert rows
     segments = json.loads(cli.run("models", "card", "segments", "--json").out)
-    assert segments["gate"]["promote"] is True
+    assert segments["gate"] == {"verdict": "promoted", "reasons": ["the first version"]}
     assert [one["name"] for one in segments["watch"]] == ["psi"]
     assert "psi" in cli.run("models", "card", "segments").out
     shown = cli.run("models", "show", "segments").out
@@ -138,3 +140,46 @@ def test_forecasts_show_candidates_reliability_and_intervals(shop):
     assert text.index("logistic") < text.index("| mbg\\_nbd"), "the least loss first"
     assert "forecasts-4-reliability.svg" in text
     assert "forecasts-4-gain-buy-30-days.svg" in text
+
+
+def test_what_the_gate_kept_back_is_shown_with_the_reason_and_promoted_by_force(shop):
+    active, cli = shop
+    active.retrain.run(("segments",), reason="first")
+    held, now_s = active.models.read("segments", 1), active.clock.now_s()
+    for state in ("refused", "waiting"):
+        verdict = Verdict(state, ("buy, 30 d: loses 0.02",), now_s)
+        active.models.publish("segments", held.arrays, held.meta, now_s, verdict=verdict)
+    rows = json.loads(cli.run("models", "list", "--json").out)
+    assert [(one["version"], one["verdict"], one["live"]) for one in rows] == [
+        (3, "waiting", False),
+        (2, "refused", False),
+        (1, "promoted", True),
+    ]
+    assert rows[1]["reasons"] == ["buy, 30 d: loses 0.02"]
+    refused = "refused: buy, 30 d: loses 0.02"
+    assert f"segments 2: {refused}" in cli.run("models", "list").out
+    assert refused in cli.run("models", "card", "segments", "2").out
+    assert json.loads(cli.run("models", "show", "segments", "2", "--json").out)["verdict"] == {
+        "state": "refused",
+        "reasons": ["buy, 30 d: loses 0.02"],
+        "at_s": now_s,
+    }
+    compared = json.loads(cli.run("models", "compare", "segments", "1", "2", "--json").out)
+    assert compared["verdict"][1] == refused
+    shown = Shadowed("segments", 3, 1, now_s, 7, customers=9, figures={"moved": 0.25})
+    ShadowStore(active.client, active.keys).put(shown)
+    assert "moved 0.25" in cli.run("models", "list").out
+    compared = json.loads(cli.run("models", "compare", "segments", "1", "3", "--json").out)
+    assert compared["shadow.moved"] == [None, 0.25]
+    log = json.loads(cli.run("models", "log", "--json").out)
+    assert {(one["version"], one["verdict"]) for one in log} == {
+        (1, "promoted"), (2, "refused"), (3, "waiting")
+    }  # fmt: skip
+    look = json.loads(cli.run("doctor", "--json", code=1).out)["findings"]
+    (warned,) = [one for one in look if one["check"] == "newest segments"]
+    assert (warned["level"], warned["found"][:12]) == ("warn", "3 is waiting")
+    assert "--force promotes it" in cli.run("models", "promote", "segments", "2", code=1).err
+    cli.run("models", "promote", "segments", "3")
+    cli.run("models", "promote", "segments", "2", "--force")
+    assert active.models.current().versions["segments"] == 2
+    assert [one.version for one in active.models.log("segments")] == [2, 3, 1]

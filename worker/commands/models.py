@@ -58,7 +58,7 @@ def retrain(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train models on all that is known now, and make them live.
+    """Train models on all that is known now, and make them live where they are no worse.
 
     The training worker does it unless --here is given. Exit code 75 while another training runs.
     """
@@ -81,14 +81,16 @@ def retrain(
             published = active.retrain.run(tuple(kinds), reason=reason, progress=tell)
         active.bells.ring("refresh")
     if as_json:
-        show_json([one._asdict() for one in published])
+        show_json([{**one._asdict(), "verdict": one.verdict._asdict()} for one in published])
     else:
-        rows = [(one.kind, one.version, round(one.seconds, 2)) for one in published]
-        show(table(("model", "version", "seconds"), rows))
+        rows = [
+            (one.kind, one.version, round(one.seconds, 2), one.verdict.told()) for one in published
+        ]
+        show(table(("model", "version", "seconds", "verdict"), rows))
 
 
 def list_versions(as_json: AsJson = False) -> None:
-    """List all versions, newest first, and which of them are live."""
+    """List all versions, newest first, which of them are live, and why others are not."""
     with session() as active:
         rows = list(_versions(active))
     if as_json:
@@ -97,8 +99,14 @@ def list_versions(as_json: AsJson = False) -> None:
     if not rows:
         show("no model yet")
         return
-    columns = ("kind", "version", "live", "published", "trigger", "as_of", "buyers")
+    columns = ("kind", "version", "live", "verdict", "published", "trigger", "as_of", "buyers")
     show(table(columns, [[row.get(name) for name in columns] for row in rows]))
+    kept = [row for row in rows if row["verdict"] in ("refused", "waiting", "shadow")]
+    for row in kept:
+        show(f"{row['kind']} {row['version']}: {row['verdict']}: {'; '.join(row['reasons'])}")
+    for row in (row for row in kept if row["shadow"]):
+        told = ", ".join(f"{name} {value}" for name, value in row["shadow"].items())
+        show(f"{row['kind']} {row['version']} in the shadow: {told}")
 
 
 def show_version(
@@ -117,14 +125,17 @@ def show_version(
         artifact = active.models.read(kind, chosen)
         arrays = {name: list(array.shape) for name, array in artifact.arrays.items()}
         figures = WatchStore(active.client, active.keys).all()
+        verdict = active.models.verdict(kind, chosen)
     watch = [one._asdict() for one in figures if (one.kind, one.version) == (kind, chosen)]
     if as_json:
         proof = {"checksum": artifact.checksum, "signed": artifact.signed, "watch": watch}
+        proof["verdict"] = None if verdict is None else verdict._asdict()
         show_json({**artifact.meta, "kind": kind, "version": chosen, **proof, "arrays": arrays})
         return
     parameters = dict(artifact.meta.get("model", {}))
     pedigree = {name: _told(artifact.meta, name) for name in artifact.meta if name != "model"}
     pedigree |= {"checksum": artifact.checksum, "signed": artifact.signed}
+    pedigree["verdict"] = None if verdict is None else verdict.told()
     for name in ("as_of_s", "published_at_s"):
         if name in pedigree:
             pedigree[name.removesuffix("_s")] = instant(pedigree.pop(name))
@@ -200,13 +211,22 @@ def _chosen(active: Runtime, kind: str, version: int | None) -> int:
 def promote(
     kind: Annotated[Stored, typer.Argument(help="Which model.")],
     version: Annotated[int, typer.Argument(min=1, help="The version that shall be live.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Also a version that the gate refused.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a stored version live: also an older one, to undo a training.
 
-    Customers get insights of it with their next event, or when the clock is due.
+    One that the gate refused needs --force. Customers get insights of it with their next event, or
+    when the clock is due.
     """
+    from worker.failures import RefusedError  # noqa: PLC0415  nothing unused is loaded
+
     with session() as active:
+        verdict = active.models.verdict(kind, version)
+        if verdict is not None and verdict.state == "refused" and not force:
+            raise RefusedError(f"{kind} {version} was {verdict.told()} (--force promotes it)")
         active.models.promote(kind, version, active.clock.now_s())
         active.bells.ring("refresh")
     if as_json:
@@ -217,14 +237,20 @@ def promote(
 
 def _versions(active: Runtime) -> Iterator[dict[str, Any]]:
     from worker.store.models import KINDS  # noqa: PLC0415  nothing unused is loaded
+    from worker.store.shadows import ShadowStore  # noqa: PLC0415  same
 
     live = active.models.current().versions
+    verdicts, shadows = active.models.verdicts(), ShadowStore(active.client, active.keys)
     for kind in KINDS:
         for version, at_s in active.models.versions(kind):
+            verdict, shadow = verdicts.get((kind, version)), shadows.get(kind, version)
             yield {
                 "kind": kind,
                 "version": version,
                 "live": live.get(kind) == version,
+                "verdict": None if verdict is None else verdict.state,
+                "reasons": [] if verdict is None else list(verdict.reasons),
+                "shadow": None if shadow is None else shadow.told(),
                 "published": instant(at_s),
                 **_pedigree(active, kind, version),
             }

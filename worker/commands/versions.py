@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from worker.session import session
 from worker.terminal import AsJson, examples, instant, show, show_json, span, table
+
+if TYPE_CHECKING:
+    from worker.bootstrap import Runtime
 
 Kind = Literal["segments", "recommendations", "forecasts"]
 KindOrAll = Literal["all", "segments", "recommendations", "forecasts"]
@@ -32,9 +35,9 @@ def compare(
     second: Annotated[int, typer.Argument(min=1, help="Another version.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show what differs between two versions: pedigree, metrics, parameters."""
+    """Show what differs between two versions: verdict, pedigree, metrics, parameters."""
     with session() as active:
-        metas = [dict(active.models.read(kind, number).meta) for number in (first, second)]
+        metas = [_meta(active, kind, number) for number in (first, second)]
     flat = [_flat(meta) for meta in metas]
     names = sorted(name for name in flat[0].keys() | flat[1].keys() if _differ(flat, name))
     if as_json:
@@ -60,15 +63,28 @@ def rollback(kind: WhichKind, as_json: AsJson = False) -> None:
 
 
 def show_log(as_json: AsJson = False) -> None:
-    """List what became live, when and why, newest first."""
+    """List what became live, when and why, newest first; and what was trained and did not."""
     with session() as active:
-        changes = [change._asdict() for change in active.models.log()]
+        changes = [{**one._asdict(), "verdict": "promoted"} for one in active.models.log()]
+        changes += [
+            {
+                "kind": kind,
+                "version": version,
+                "before": None,
+                "at_s": one.at_s,
+                "why": "; ".join(one.reasons),
+                "verdict": one.state,
+            }
+            for (kind, version), one in active.models.verdicts().items()
+            if not one.is_live
+        ]
+    changes.sort(key=lambda change: -change["at_s"])
     for change in changes:
         change["at"] = instant(change.pop("at_s"))
     if as_json:
         show_json(changes)
         return
-    columns = ("at", "kind", "version", "before", "why")
+    columns = ("at", "kind", "version", "verdict", "before", "why")
     show(table(columns, [[change[name] for name in columns] for change in changes]))
 
 
@@ -214,6 +230,17 @@ def _training_row(row: dict[str, Any]) -> list[object]:
         span(row["for_s"]),
         "; ".join(row["reasons"]),
     ]
+
+
+def _meta(active: Runtime, kind: str, version: int) -> dict[str, Any]:
+    """What a version says of itself, and what was decided about it since."""
+    from worker.store.shadows import ShadowStore  # noqa: PLC0415  nothing unused is loaded
+
+    meta = dict(active.models.read(kind, version).meta)
+    verdict = active.models.verdict(kind, version)
+    shadow = ShadowStore(active.client, active.keys).get(kind, version)
+    meta |= {} if verdict is None else {"verdict": verdict.told()}
+    return meta | ({} if shadow is None else {"shadow": shadow.told()})
 
 
 def _flat(meta: dict[str, Any], prefix: str = "") -> dict[str, Any]:

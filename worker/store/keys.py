@@ -120,6 +120,10 @@ class Keys:
         return self._in(shard, "nudges")
 
     # ---- refresh writes ---------------------------------------------------------------------
+    def stale(self, shard: int) -> str:
+        """ZSET customer -> model generation that has not scored the customer yet."""
+        return self._in(shard, "stale")
+
     def insight(self, shard: int, customer_id: str) -> str:
         """STRING: header and JSON of the newest insight."""
         return self._in(shard, "i:" + customer_id)
@@ -255,9 +259,25 @@ class Keys:
         """STRING token with a time to live: whose the run is."""
         return self._all(f"training-lease:{kind}")
 
+    def rollout(self) -> str:
+        """HASH: the versions that are rolled out to all customers, and how far that is."""
+        return self._all("rollout")
+
+    def rollout_pushes(self) -> str:
+        """STRING: Unix ms of the next push that a new model alone causes."""
+        return self._all("rollout-pushes")
+
     def model_log(self) -> str:
         """LIST of what became live, newest first (JSON)."""
         return self._all("model-log")
+
+    def model_verdicts(self) -> str:
+        """HASH <kind>:<version> -> what was decided about it, last (JSON)."""
+        return self._all("model-verdicts")
+
+    def model_shadows(self) -> str:
+        """HASH <kind>:<version> -> how a version in the shadow differs from the live one (JSON)."""
+        return self._all("model-shadows")
 
     def watched(self) -> str:
         """HASH kind and figure -> whether the live model still fits, as last measured (JSON)."""

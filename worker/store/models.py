@@ -19,6 +19,7 @@ from worker.registry.artifact import (
 from worker.registry.storage import OnServer, Storage
 from worker.store.keys import Keys
 from worker.store.scripts import Client, Scripts
+from worker.store.verdicts import OPEN, State, Verdict, decode, encode
 
 __all__ = [
     "KINDS",
@@ -141,13 +142,14 @@ class ModelStore:
         meta: Mapping[str, Any],
         at_s: int,
         claim: Claim | None = None,
+        verdict: Verdict | None = None,
     ) -> int:
-        """Store a new version and make it current, in one step; its number.
+        """Store a new version, and make it current unless its verdict keeps it; its number.
 
         Raises LostTrainingError when the claim does not hold any more.
         """
         version = self.next_version(kind)
-        while not self.publish_as(version, kind, arrays, meta, at_s, claim):
+        while not self.publish_as(version, kind, arrays, meta, at_s, claim, verdict):
             version += 1
         return version
 
@@ -163,9 +165,12 @@ class ModelStore:
         meta: Mapping[str, Any],
         at_s: int,
         claim: Claim | None = None,
+        verdict: Verdict | None = None,
     ) -> bool:
-        """Store a version under its number and make it current; False if the number is taken.
+        """Store a version under its number, in one step with what is decided about it; False if
+        the number is taken.
 
+        verdict  None = it becomes current, and nothing is kept of why
         Raises LostTrainingError when the claim does not hold any more.
         """
         k = self._keys
@@ -179,11 +184,14 @@ class ModelStore:
             k.model(kind, version),
             k.model_log(),
             k.training_lease(kind),
+            k.model_verdicts(),
         ]
         why = str(meta.get("trigger", "published"))
-        log = _log_entry(kind, version, parent, at_s, why)
+        is_live = verdict is None or verdict.is_live
+        log = _log_entry(kind, version, parent, at_s, why) if is_live else ""
         token, expected = ("", "") if claim is None else (claim.token, str(claim.parent))
-        args = [kind, version, value, at_s, log, token, expected]
+        decided = "" if verdict is None else encode(verdict)
+        args = [kind, version, value, at_s, log, token, expected, decided]
         result = int(self._scripts.run("publish", keys, args))
         if result != 1:
             self._storage.forget(value)
@@ -259,15 +267,48 @@ class ModelStore:
 
         Raises ArtifactError when it cannot be read.
         """
+        before = self.current().versions.get(kind, 0)
+        return self._promote(Change(kind, version, before, at_s, why), "", "")
+
+    def promote_kept(self, change: Change, held: Verdict) -> bool:
+        """Make a version current that was stored without; False if `change.before` is not live
+        any more, or something else than `held` was decided about it meanwhile.
+
+        Raises ArtifactError when it cannot be read.
+        """
+        return self._promote(change, str(change.before), encode(held))
+
+    def _promote(self, change: Change, before: str, held: str) -> bool:
+        kind, version = change.kind, change.version
         self.read(kind, version)
         k = self._keys
-        before = self.current().versions.get(kind, 0)
-        log = _log_entry(kind, version, before, at_s, why)
-        keys = [k.models(), k.model(kind, version), k.model_log()]
-        result = int(self._scripts.run("promote", keys, [kind, version, log]))
+        keys = [k.models(), k.model(kind, version), k.model_log(), k.model_verdicts()]
+        verdict = encode(Verdict("promoted", (change.why,), change.at_s))
+        args = [kind, version, _log_entry(*change), verdict, before, held]
+        result = int(self._scripts.run("promote", keys, args))
         if not result:
             raise ArtifactError(f"there is no version {version} of {kind}")
         return result == 1
+
+    def decide(self, kind: str, version: int, held: Verdict, verdict: Verdict) -> bool:
+        """Replace the verdict on a version that is not live; False if another was made since."""
+        keys, args = [self._keys.model_verdicts()], [f"{kind}:{version}"]
+        return bool(self._scripts.run("decide", keys, [*args, encode(held), encode(verdict)]))
+
+    def verdict(self, kind: str, version: int) -> Verdict | None:
+        """What was last decided about a version; None of one that was never judged."""
+        value = self._client.hget(self._keys.model_verdicts(), f"{kind}:{version}")
+        return None if value is None else decode(value)
+
+    def verdicts(self) -> dict[tuple[str, int], Verdict]:
+        """What was last decided, by kind and version."""
+        rows = self._client.hgetall(self._keys.model_verdicts())
+        named = ((name.decode().split(":"), decode(value)) for name, value in rows.items())
+        return {(kind, int(version)): verdict for (kind, version), verdict in named}
+
+    def kept(self, state: State) -> list[tuple[str, int]]:
+        """(kind, version) of what is in a state, rising."""
+        return sorted(name for name, one in self.verdicts().items() if one.state == state)
 
     def rollback(self, kind: str, at_s: int, *, why: str = "rolled back") -> int:
         """Make the version current that was live before this one; its number.
@@ -308,10 +349,13 @@ class ModelStore:
 
     def superfluous(self, kind: str, keep: int) -> list[int]:
         """Versions that `drop` may take: all but the newest `keep`, the live, the one that was
-        live before, and pinned ones; oldest first.
+        live before, pinned ones, and those that may still follow it; oldest first.
         """
         live = self.current().versions.get(kind, 0)
-        kept = {live, self._before(kind), *(version for one, version in self.pins() if one == kind)}
+        may_follow = {name for name, one in self.verdicts().items() if one.state in OPEN}
+        kept = {version for one, version in self.pins() if one == kind}
+        kept |= {version for one, version in may_follow if one == kind and version > live}
+        kept |= {live, self._before(kind)}
         old = [version for version, _ in self.versions(kind)][keep:]
         return sorted(version for version in old if version not in kept)
 
@@ -324,6 +368,8 @@ class ModelStore:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.zrem(k.model_versions(kind), version)
         pipeline.delete(k.model(kind, version))
+        pipeline.hdel(k.model_verdicts(), f"{kind}:{version}")
+        pipeline.hdel(k.model_shadows(), f"{kind}:{version}")
         pipeline.execute()
         if value is not None:
             self._storage.forget(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
@@ -140,6 +140,33 @@ class Population:
             pipeline.hget(self._keys.meta(mark.shard), "seq")
         newest = zip(marks, pipeline.execute(), strict=True)
         return max((int(seq or 0) - mark.seq for mark, seq in newest), default=0)
+
+    def applied(self) -> int:
+        """Number of events that were ever applied."""
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in range(self._keys.shards):
+            pipeline.hget(self._keys.meta(shard), "applied")
+        return sum(int(value or 0) for value in pipeline.execute())
+
+    def newest(self, after: Mapping[str, str], limit: int) -> tuple[list[str], dict[str, str]]:
+        """Customers that the newest `limit` commits of each shard changed; and the last of these.
+
+        after  as answered before, by shard: nothing up to it counts; of a shard that is not there
+               only the last commit is told
+        """
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in range(self._keys.shards):
+            last = after.get(str(shard))
+            least, count = ("-", 1) if last is None else ("(" + last, limit)
+            pipeline.xrevrange(self._keys.deltas(shard), min=least, count=count)
+        found: set[str] = set()
+        seen = {}
+        for shard, rows in enumerate(pipeline.execute()):
+            last = after.get(str(shard))
+            seen[str(shard)] = rows[0][0].decode() if rows else last or "0-0"
+            for _, fields in rows if last is not None else ():
+                found |= {str(customer) for customer, _ in msgpack.unpackb(fields[b"changed"])}
+        return sorted(found), seen
 
     def deltas(self, after: Sequence[Watermark], limit: int = 200) -> list[list[Changed] | None]:
         """What changed in each shard behind a watermark; None where that is not known any more.

@@ -23,6 +23,7 @@ class Mark(NamedTuple):
     seq     None: by the clock, or because of somebody else's event
     loud    what changed is pushed
     nudged  because of somebody else's event
+    stale   because another model version became live
     """
 
     shard: int
@@ -30,6 +31,7 @@ class Mark(NamedTuple):
     seq: int | None
     loud: bool
     nudged: bool = False
+    stale: bool = False
 
 
 class Push(StrEnum):
@@ -71,6 +73,8 @@ class Refreshed(NamedTuple):
     """One insight to write. `json` b"" keeps the one that is there and only answers the mark.
 
     transitions  JSON, in the sequence in which they came about
+    not_before   when destinations may be told, Unix ms; "" = at once
+    scored       generation of the models when all of them spoke; 0 = one could not be read
     """
 
     mark: Mark
@@ -84,6 +88,8 @@ class Refreshed(NamedTuple):
     transitions: tuple[bytes, ...]
     next_due_s: int
     state: str = ""
+    not_before: str = ""
+    scored: int = 0
 
 
 class RefreshStore:
@@ -196,7 +202,7 @@ class RefreshStore:
         keys = [
             k.lease(shard, STAGE), k.dirty(shard), k.quiet(shard), k.due(shard),
             k.transitions(shard), k.refresh_stats(shard), k.delivered(shard),
-            *(k.outbox(shard, name) for name in (*destinations, *streams)),
+            k.stale(shard), *(k.outbox(shard, name) for name in (*destinations, *streams)),
         ]  # fmt: skip
         for row in rows:
             customer = row.mark.customer_id
@@ -204,14 +210,15 @@ class RefreshStore:
             keys += (k.lane(shard, name, customer) for name in streams)
         oldest_s = max(row.as_of_s for row in rows) - TRANSITIONS_S
         args: list[object] = [
-            self._tokens.get(shard, ""), oldest_s, len(destinations), len(streams), *destinations,
+            self._tokens.get(shard, ""), oldest_s, len(destinations), len(streams),
+            min(row.scored for row in rows), *destinations,
         ]  # fmt: skip
         for row in rows:
             args += (
                 row.mark.customer_id, row.expected_version, row.seq, row.generation, row.as_of_s,
                 _value(row), row.push,
                 _SEPARATOR.join(row.transitions), row.next_due_s,
-                "" if row.mark.seq is None else row.seq,
+                "" if row.mark.seq is None else row.seq, row.not_before,
             )  # fmt: skip
         return Call("insights", keys, args)
 

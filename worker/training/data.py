@@ -25,7 +25,7 @@ log = logger(__name__)
 Progress = Callable[[str, float], None]
 
 
-_NO_CATALOG: Final[Mapping[str, Attributes]] = MappingProxyType({})
+NO_CATALOG: Final[Mapping[str, Attributes]] = MappingProxyType({})
 
 
 class TrainingData(NamedTuple):
@@ -48,7 +48,7 @@ class TrainingData(NamedTuple):
     rules: RefreshRules
     discount_rate_year: float
     live: Live
-    catalog: Mapping[str, Attributes] = _NO_CATALOG
+    catalog: Mapping[str, Attributes] = NO_CATALOG
     watermarks: tuple[Watermark, ...] = ()
 
     @property

@@ -17,6 +17,8 @@ from worker.store.catalog import Stated
 from worker.store.delivering import Row
 from worker.store.door import Arrival
 from worker.store.nudges import Nudges
+from worker.store.refreshing import Mark
+from worker.store.verdicts import Verdict
 
 SHARDS = 16
 NAMES = [f"customer-{n}" for n in range(40)]
@@ -93,6 +95,15 @@ def states_a_product(catalog):
     assert catalog.version() == 1
 
 
+def judges_a_version(models):
+    shadow, waits = Verdict("shadow", ("beside 1",), 1), Verdict("waiting", (), 2)
+    number = models.publish("segments", {}, {"model": {}}, 1, verdict=shadow)
+    assert models.kept("shadow") == [("segments", number)]
+    assert models.decide("segments", number, shadow, waits)
+    assert not models.decide("segments", number, shadow, Verdict("refused"))
+    assert models.verdict("segments", number) == waits
+
+
 def test_events_go_all_the_way_on_three_nodes_and_every_script_runs(
     runtime, crm, used, redis_client
 ):
@@ -146,6 +157,7 @@ def test_events_go_all_the_way_on_three_nodes_and_every_script_runs(
     work(runtime)
     assert nudges.waiting(10) == []
 
+    judges_a_version(runtime.models)
     states_a_product(runtime.catalog)
     assert runtime.locks.take("slot", "me", 10_000)
     assert runtime.locks.renew("slot", "me", 10_000)
@@ -162,6 +174,18 @@ def undoes_a_training(runtime):
     assert not runtime.models.promote("segments", 1, 0), "it is live already"
     runtime.desk.request("segments", "check", 0)
     assert runtime.desk.cancel("segments")
+    rolls_out_a_version(runtime)
+
+
+def rolls_out_a_version(runtime):
+    store, generation = runtime.rollout_store, runtime.models.current().generation + 1
+    assert store.begin(generation, {"segments": 99}, len(NAMES), 0)
+    permit = store.permit('{"segments": 99}', 1, 1e5)
+    assert permit == (generation, 1, 0)
+    (who,) = store.stale(permit, 0)
+    store.unmark([Mark(0, who, None, loud=True, stale=True)], generation)
+    assert who not in store.stale(permit, 0)
+    assert store.pushes(2, 1)[0] == ""
 
 
 def use_what_deliveries_need_seldom(runtime):

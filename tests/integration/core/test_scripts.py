@@ -5,7 +5,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from worker.store.keys import Keys
-from worker.store.scripts import Call, Scripts
+from worker.store.scripts import Call, Command, Scripts
 
 KEYS = Keys("t", 4)
 
@@ -29,7 +29,7 @@ def renewed(client, *, meanwhile=lambda: None) -> list[int]:
             ahead.send(renewal(shard, "mine" if shard == 2 else f"token-{shard}"))
             if shard == 1:
                 meanwhile()
-        return ahead.replies()
+        return [ahead.reply() for _ in range(4)]
 
 
 def test_replies_come_in_the_order_of_the_calls(leased):
@@ -58,12 +58,27 @@ def test_leaving_early_leaves_no_answer_to_the_next_user_of_the_connection(lease
     assert leased.get(KEYS.lease(3, "ingest")) == b"token-3"
 
 
-def test_an_error_of_the_server_is_raised_when_all_are_answered(leased):
+def test_an_error_of_the_server_is_raised_in_its_turn(leased):
     leased.delete(KEYS.lease(1, "ingest"))
     leased.lpush(KEYS.lease(1, "ingest"), "no string")
-    with pytest.raises(ResponseError, match="WRONGTYPE"):
-        renewed(leased)
-    assert leased.get(KEYS.lease(3, "ingest")) == b"token-3"
+    with Scripts(leased).ahead() as ahead:
+        for shard in range(3):
+            ahead.send(renewal(shard, f"token-{shard}"))
+        assert ahead.reply() == 1
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            ahead.reply()
+        assert ahead.reply() == 1
+
+
+def test_plain_commands_are_answered_in_between(leased, valkey):
+    with Scripts(leased).ahead() as ahead:
+        ahead.send(renewal(0, "token-0"))
+        ahead.send(Command(["MGET", KEYS.lease(0, "ingest"), KEYS.lease(0, "none")]))
+        ahead.send(renewal(2, "mine"))
+        other = Redis.from_url(valkey.url)
+        other.execute_command("CLIENT KILL TYPE normal SKIPME yes")
+        other.close()
+        assert [ahead.reply() for _ in range(3)] == [1, [b"token-0", None], 0]
 
 
 def test_a_cluster_is_called_node_by_node(redis_cluster):

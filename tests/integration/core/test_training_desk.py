@@ -9,8 +9,9 @@ import pytest
 from worker.clock import ManualClock
 from worker.heart import CancelledTrainingError, Heart
 from worker.store.keys import Keys
-from worker.store.models import ArtifactError, Claim, LostTrainingError, ModelStore
+from worker.store.models import ArtifactError, Change, Claim, LostTrainingError, ModelStore
 from worker.store.training import MOST_REASONS, Standing, TrainingDesk
+from worker.store.verdicts import Verdict
 
 KEYS = Keys("t", 2)
 LEASE_MS = 60_000
@@ -164,6 +165,36 @@ class TestVersions:
             (2, 1, "age"),
             (1, 0, "first"),
         ]
+
+    def test_what_is_kept_back_is_stored_and_what_lives_goes_on(self, store):
+        self.publish(store, 1)
+        before = store.current()
+        for state in ("refused", "waiting", "shadow"):
+            verdict = Verdict(state, ("too bad",), 2)
+            number = store.publish("segments", {}, {"model": {}}, 2, verdict=verdict)
+            assert store.verdict("segments", number) == verdict
+            assert store.kept(state) == [("segments", number)]
+        assert store.current() == before, "nobody looks again"
+        assert [one.version for one in store.log()] == [1]
+        assert [version for version, _ in store.versions("segments")] == [4, 3, 2, 1]
+        assert store.superfluous("segments", keep=1) == [2], "what may still follow is kept"
+
+    def test_a_version_follows_the_one_that_it_was_held_against_and_no_other(self, store):
+        self.publish(store, 1)
+        shadow = Verdict("shadow", (), 2)
+        store.publish("segments", {}, {"model": {}}, 2, verdict=shadow)
+        third = store.publish("segments", {}, {"model": {}}, 3)
+        change = Change("segments", 2, 1, 4, "the shadow ended")
+        assert not store.promote_kept(change, shadow), "another became live meanwhile"
+        store.promote("segments", 1, 5)
+        assert not store.promote_kept(change, Verdict("waiting", (), 2)), "decided otherwise"
+        assert store.promote_kept(change, shadow)
+        assert store.verdict("segments", 2).is_live
+        assert store.log()[0] == change
+        assert store.verdict("segments", third) is None
+        store.drop("segments", third)
+        refused = Verdict("refused", ("late",), 6)
+        assert not store.decide("segments", 2, shadow, refused)
 
     def test_nothing_to_go_back_to_is_an_error(self, store):
         self.publish(store, 1)

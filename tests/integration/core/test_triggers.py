@@ -10,6 +10,7 @@ from worker.route import route
 from worker.settings import Settings
 from worker.store.catalog import Stated
 from worker.store.door import Arrival
+from worker.store.verdicts import Verdict
 from worker.store.watching import Figure, WatchStore
 from worker.triggers import Limits, watch_of
 
@@ -114,6 +115,22 @@ def test_cooldown_and_cap_hold_back_what_nobody_asked_for(shop):
     assert not watch._may_train("segments", shop.clock.now_s() - 60), "one within a day is the cap"
     assert watch._may_train("segments", shop.clock.now_s() + DAY_S)
     assert shop.runtime.retrain.request(["segments"], reason="by hand") == ["segments"]
+
+
+def test_what_was_kept_back_is_not_asked_for_again_within_a_day(shop):
+    models, versions = shop.runtime.models, shop.runtime.models.versions
+    watch = watch_of(shop.runtime)
+    watch._limits = Limits(60, 6)
+    for state in ("refused", "waiting", "shadow"):
+        shop.clock.advance(DAY_S)
+        now_s = shop.clock.now_s()
+        verdict = Verdict(state, ("worse",), now_s)
+        models.publish("forecasts", {}, {"model": {}}, now_s, verdict=verdict)
+        assert not watch._may_train("forecasts", now_s + 3_600)
+        assert watch._may_train("forecasts", now_s + DAY_S) == (state != "shadow")
+        shop.runtime.locks.release("asked:forecasts", "1")
+    assert len(versions("forecasts")) == 4
+    assert models.current().versions["forecasts"] == 1
 
 
 def test_a_figure_keeps_when_it_began_until_another_version_lives(redis_client):

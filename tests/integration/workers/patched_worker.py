@@ -4,6 +4,7 @@ hang   once the file FLAG exists, the consumer asks the broker for nothing more,
        connection: the process lives, its watchdog too
 train  a training takes as long as the file FLAG exists
 stop   a training stops at the stage that the file FLAG names, as long as it exists
+end    a version stops at the end of its shadow, right before it goes live, as long as FLAG exists
 """
 
 import sys
@@ -16,6 +17,7 @@ from worker.heart import Heart
 from worker.retrain import Retrain
 from worker.serve import run_worker
 from worker.settings import Settings
+from worker.store.models import ModelStore
 
 
 def hang(flag: Path) -> None:
@@ -52,9 +54,22 @@ def stop(flag: Path) -> None:
     Heart.tell = tell
 
 
+def end(flag: Path) -> None:
+    promoted = ModelStore.promote_kept
+
+    def promote_kept(self, change, held):
+        if flag.exists():
+            flag.with_suffix(".started").touch()
+            while flag.exists():
+                time.sleep(0.02)
+        return promoted(self, change, held)
+
+    ModelStore.promote_kept = promote_kept
+
+
 if __name__ == "__main__":
     fault, path, stage, number = sys.argv[1:5]
-    {"hang": hang, "train": train, "stop": stop}[fault](Path(path))
+    {"hang": hang, "train": train, "stop": stop, "end": end}[fault](Path(path))
     settings = Settings()
     url = settings.redis_url.get_secret_value()
     raise SystemExit(run_worker(settings, url, stage, number=int(number)))

@@ -18,6 +18,7 @@ from worker.serve import broker_url
 from worker.settings import Settings
 from worker.store.door import Arrival
 from worker.store.models import KINDS
+from worker.store.verdicts import Verdict
 
 pytestmark = [pytest.mark.xdist_group("workers"), pytest.mark.timeout(180)]
 
@@ -48,16 +49,17 @@ def runtime(server):
 
 
 @contextmanager
-def trainer(server, flag):
+def trainer(server, flag, fault="stop", **settings):
     environment = {
         **os.environ,
         "CRM_REFLEX_REDIS_URL": server.url,
         "CRM_REFLEX_TRAINING_LEASE_S": str(LEASE_S),
         "CRM_REFLEX_LOG_LEVEL": "WARNING",
+        **{f"CRM_REFLEX_{name.upper()}": str(value) for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "tests.integration.workers.patched_worker"]
     process = subprocess.Popen(
-        [*command, "stop", str(flag), "training", "0"], env=environment, start_new_session=True
+        [*command, fault, str(flag), "training", "0"], env=environment, start_new_session=True
     )
     try:
         yield process
@@ -123,3 +125,56 @@ def test_a_killed_trainer_publishes_nothing_and_another_begins_anew(
         eventually(lambda: newest(runtime) == dict.fromkeys(KINDS, 1), within_s=60)
         eventually(lambda: not runtime.desk.running(), within_s=20)
     assert runtime.models.read("forecasts", 1).meta["trigger"] == "check"
+
+
+@pytest.mark.parametrize(
+    ("stage", "promotion"), [("evaluate forecasts", "automatic"), ("publish", "manual")]
+)
+def test_a_trainer_killed_while_versions_are_judged_or_stored_leaves_what_lives(
+    server, runtime, tmp_path, stage, promotion
+):
+    runtime.retrain.run(reason="first")
+    before = runtime.models.current()
+    flag = tmp_path / "stop"
+    flag.write_text(stage)
+    with trainer(server, flag, promotion=promotion) as first:
+        send(server, runtime, "models.retrain", None, "check")
+        eventually(flag.with_suffix(".started").exists, within_s=60)
+        kill(first)
+    assert runtime.models.current() == before
+    assert newest(runtime) == dict.fromkeys(KINDS, 1)
+    eventually(lambda: runtime.desk.wanted() == sorted(KINDS), within_s=20)
+    flag.unlink()
+    with trainer(server, flag, promotion=promotion):
+        send(server, runtime, "models.train")
+        eventually(lambda: newest(runtime) == dict.fromkeys(KINDS, 2), within_s=60)
+        eventually(lambda: not runtime.desk.running(), within_s=20)
+    assert runtime.desk.waiting() == []
+    states = {kind: runtime.models.verdict(kind, 2).state for kind in KINDS}
+    went_live = {kind for kind, state in states.items() if state == "promoted"}
+    live = runtime.models.current().versions
+    assert {kind: version for kind, version in live.items() if version == 2} == dict.fromkeys(
+        went_live, 2
+    )
+    assert bool(went_live) == (promotion == "automatic")
+
+
+def test_a_worker_killed_at_the_end_of_a_shadow_leaves_what_lives(server, runtime, tmp_path):
+    runtime.retrain.run(reason="first")
+    shadow = Verdict("shadow", (), 0)
+    held = runtime.models.read("segments", 1)
+    runtime.models.publish("segments", held.arrays, held.meta, 1, verdict=shadow)
+    flag = tmp_path / "end"
+    flag.touch()
+    with trainer(server, flag, "end", shadow_days=1) as first:
+        send(server, runtime, "models.shadow")
+        eventually(flag.with_suffix(".started").exists, within_s=60)
+        kill(first)
+    assert runtime.models.current().versions["segments"] == 1
+    assert runtime.models.verdict("segments", 2) == shadow
+    flag.unlink()
+    runtime.client.delete(runtime.keys.lock("shadow"))  # as it runs out
+    with trainer(server, flag, "end", shadow_days=1):
+        send(server, runtime, "models.shadow")
+        eventually(lambda: runtime.models.current().versions["segments"] == 2, within_s=60)
+    assert [one.version for one in runtime.models.log("segments")] == [2, 1]

@@ -10,6 +10,7 @@ from worker.store.models import KINDS, ModelStore
 from worker.store.population import Population
 from worker.store.signals import Locks
 from worker.store.training import TrainingDesk
+from worker.store.verdicts import Verdict
 from worker.tick import FOLLOW_EVERY_S, FOLLOWED, SEARCH, STALE_MS, WATCHED, Plan, Tick
 
 PLAN = Plan({"ingest": 2, "refresh": 1, "deliver": 0}, min_customers=2, retrain_interval_s=1000)
@@ -132,6 +133,35 @@ def test_old_models_are_trained_anew_unless_a_training_runs(beat):
         beat.clock.advance(4)
         assert beat.run() == expected
         beat.desk.end("segments", "somebody")
+
+
+def test_a_version_that_was_kept_back_counts_as_a_training(beat):
+    for kind in KINDS:
+        beat.models.publish(kind, {}, {"customers": 1}, beat.clock.now_s())
+    beat.locks.take(WATCHED, "measured", 10_000_000)
+    beat.shop.put([viewed(name, "tea", name, T0) for name in ("ann", "bob")])
+    beat.shop.drain()
+    beat.clock.advance(998)
+    for kind in KINDS:
+        verdict = Verdict("refused", ("worse",), beat.clock.now_s())
+        meta = {"customers": 2}
+        beat.models.publish(kind, {}, meta, beat.clock.now_s(), verdict=verdict)
+    beat.clock.advance(4)
+    assert beat.run(search_customers=2) == PUMPS, "neither age, nor growth, nor the first search"
+    assert beat.models.current().versions == dict.fromkeys(KINDS, 1)
+
+
+def test_what_is_in_the_shadow_scores_from_time_to_time(beat):
+    for kind in KINDS:
+        beat.models.publish(kind, {}, {}, beat.clock.now_s())
+    beat.locks.take(WATCHED, "measured", 10_000_000)
+    assert ("models.shadow",) not in beat.run()
+    shadow = Verdict("shadow", (), beat.clock.now_s())
+    beat.models.publish("segments", {}, {}, beat.clock.now_s(), verdict=shadow)
+    for expected in (1, 0):
+        beat.shop.client.delete(beat.shop.keys.lock("tick:train"))
+        beat.clock.advance(2)
+        assert beat.run().count(("models.shadow",)) == expected
 
 
 def test_segments_follow_the_customers_a_day_after_they_were_fitted_and_once_a_day(beat):

@@ -1,20 +1,23 @@
 #!lua flags=allow-oom
 -- insights: write refreshed insights of one shard, each by compare-and-set.
 -- KEYS  1 refresh lease  2 dirty ZSET  3 quiet ZSET  4 due ZSET  5 transitions ZSET  6 stats HASH
---       7 delivered HASH
+--       7 delivered HASH  8 stale ZSET
 --       then the outbox ZSET of each destination of insights, and of each destination of events
 --       then for each customer: insight STRING, and the lane LIST of each destination of events
 -- ARGV  1 lease token  2 keep transitions from [Unix s]
---       3 number of destinations of insights  4 of events  then the names of those of insights
---       then for each customer ten: customer, expected insight version, profile sequence,
+--       3 number of destinations of insights  4 of events  5 model generation through which these
+--       insights are scored, 0 = a part of it could not be read  then the names of those of insights
+--       then for each customer eleven: customer, expected insight version, profile sequence,
 --       model generation, as of [Unix s], insight ('' = keep the one there), push ('1'; 'known' = only
 --       to destinations that have heard of the customer; 'later', 'known later' = what others' events
---       changed: it waits, and what the customer does meanwhile goes at once; or ''), transitions ('' none, else joined by \30), next due [Unix s], sequence of the mark ('' none)
+--       changed: it waits, and what the customer does meanwhile goes at once; or ''), transitions ('' none, else joined by \30), next due [Unix s], sequence of the mark ('' none), not to be
+--       told before [ms] ('' = now)
 -- Returns for each customer 1 written, 0 refused (somebody else wrote, or wrote something newer; or
 -- the clock's turn came while a mark waits: its refresh knows whom to tell, and what the cause is).
 -- Header of an insight: version|sequence|generation|as of|material digest|state\n
 -- Event in a lane: put at [ms]|as of [Unix s]|transition
--- A row that waits for others' events has a due time with half a millisecond.
+-- A row that waits for others' events, or for the cap of a new model, has a due time with half a
+-- millisecond.
 -- The outbox row comes first: a row without news costs one look, news without a row would be lost.
 local LATER_MS = 1500.5
 local answer = {}
@@ -22,10 +25,12 @@ local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local written, pushed, moved = 0, 0, 0
 local n_states, n_streams = tonumber(ARGV[3]), tonumber(ARGV[4])
-local first_key, first_arg = 7 + n_states + n_streams, 4 + n_states
+local scored = tonumber(ARGV[5])
+local first_key, first_arg = 8 + n_states + n_streams, 5 + n_states
 for n = 0, (#KEYS - first_key) / (1 + n_streams) - 1 do
   local insight = first_key + n * (1 + n_streams) + 1
-  local at = first_arg + 10 * n
+  local at = first_arg + 11 * n
+  local paced = ARGV[at + 11] ~= '' and ARGV[at + 11]
   local customer, expected, seq = ARGV[at + 1], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
   local generation, as_of = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
   local version, held_seq, held_generation, held_as_of = 0, 0, 0, 0
@@ -43,14 +48,14 @@ for n = 0, (#KEYS - first_key) / (1 + n_streams) - 1 do
     if ARGV[at + 7] ~= '' then
       local whom, is_later = ARGV[at + 7], string.find(ARGV[at + 7], 'later', 1, true)
       for d = 1, n_states do
-        local row = ARGV[4 + d] .. '\31' .. customer
+        local row = ARGV[5 + d] .. '\31' .. customer
         if string.sub(whom, 1, 5) ~= 'known' or redis.call('HEXISTS', KEYS[7], row) == 1 then
-          local due = redis.call('ZSCORE', KEYS[7 + d], customer)
+          local due = redis.call('ZSCORE', KEYS[8 + d], customer)
           if not due then
-            redis.call('ZADD', KEYS[7 + d], is_later and now_ms + LATER_MS or now_ms, customer)
+            redis.call('ZADD', KEYS[8 + d], paced or (is_later and now_ms + LATER_MS) or now_ms, customer)
             pushed = pushed + 1
-          elseif not is_later and tonumber(due) % 1 ~= 0 then
-            redis.call('ZADD', KEYS[7 + d], now_ms, customer)
+          elseif not is_later and not paced and tonumber(due) % 1 ~= 0 then
+            redis.call('ZADD', KEYS[8 + d], now_ms, customer)
           end
         end
       end
@@ -67,7 +72,12 @@ for n = 0, (#KEYS - first_key) / (1 + n_streams) - 1 do
         if not there then
           redis.call('RPUSH', KEYS[insight + d], now_ms .. '|' .. as_of .. '|' .. transition)
         end
-        pushed = pushed + redis.call('ZADD', KEYS[7 + n_states + d], 'NX', now_ms, customer)
+        local lane_due = redis.call('ZSCORE', KEYS[8 + n_states + d], customer)
+        if not lane_due then
+          pushed = pushed + redis.call('ZADD', KEYS[8 + n_states + d], paced or now_ms, customer)
+        elseif not paced and tonumber(lane_due) % 1 ~= 0 then
+          redis.call('ZADD', KEYS[8 + n_states + d], now_ms, customer)
+        end
       end
       moved = moved + redis.call('ZADD', KEYS[5], as_of, transition)
     end
@@ -76,6 +86,8 @@ for n = 0, (#KEYS - first_key) / (1 + n_streams) - 1 do
       written = written + 1
     end
     redis.call('ZADD', KEYS[4], ARGV[at + 9], customer)
+    local stale = scored > 0 and redis.call('ZSCORE', KEYS[8], customer)
+    if stale and tonumber(stale) <= scored then redis.call('ZREM', KEYS[8], customer) end
     local mark = tonumber(ARGV[at + 10])
     for key = 2, 3 do
       local score = mark and redis.call('ZSCORE', KEYS[key], customer)

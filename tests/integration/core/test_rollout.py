@@ -1,0 +1,229 @@
+"""A new version reaches every customer: at a bounded pace, behind the living, and once."""
+
+import time
+
+import numpy as np
+import pytest
+
+from models.segments.examples import on_a_line
+from models.segments.state import to_state
+from tests.builders import RULES, T0, Installation, order
+from worker.clock import ManualClock
+from worker.index import InteractionIndex
+from worker.insights.previous import previous
+from worker.live import LiveModels
+from worker.refresh import Refresh
+from worker.rollout import Pace, Rollout
+from worker.store.models import ModelStore
+from worker.store.nudges import Nudges
+from worker.store.population import Population
+from worker.store.refreshing import RefreshStore, read_insight
+from worker.store.rollout import RolloutStore
+
+NAMES = [f"c{n}" for n in range(24)]
+FAST = Pace(1e5, 1_000_000)
+
+
+class Shop:
+    def __init__(self, client):
+        self.installation = Installation(client, shards=4).create()
+        self.client, self.keys = client, self.installation.keys
+        self.clock = ManualClock(time.time() + 60)
+        self.models = ModelStore(client, self.keys)
+        self.rollouts = RolloutStore(client, self.keys)
+        self.at = 0
+
+    def buy(self, *names):
+        self.at += 1
+        self.installation.put(
+            order(n, f"{n}-{self.at}", f"{n}-{self.at}", T0 + self.at, revenue="5") for n in names
+        )
+        self.installation.drain()
+
+    def segments(self, *centers):
+        arrays, state = to_state(on_a_line(*centers))
+        return self.models.publish("segments", arrays, {"model": dict(state)}, 1)
+
+    def refresh(self, pace=FAST, **options):
+        population = Population(self.client, self.keys)
+        rollout = Rollout(self.rollouts, population, self.clock, pace)
+        return Refresh(
+            RefreshStore(self.client, self.keys, lease_ms=1),
+            LiveModels(self.models, self.clock),
+            InteractionIndex(population, "UTC"),
+            RULES._replace(**options),
+            self.clock,
+            Nudges(self.client, self.keys),
+            rollout=rollout,
+        )
+
+    def insight(self, name):
+        return read_insight(self.client.get(self.keys.insight(self.keys.shard(name), name)))
+
+    def version(self, name):
+        return previous(self.insight(name)).versions.get("segments")
+
+    def versions(self):
+        return {self.version(name) for name in NAMES}
+
+    def run(self, refresh, *, until, rounds=400):
+        for _ in range(rounds):
+            refresh.round()
+            self.clock.advance(0.2)
+            if until():
+                return
+            time.sleep(0.002)
+        raise AssertionError(self.rollouts.progress())
+
+    def outbox(self):
+        rows = {}
+        for shard in range(4):
+            found = self.client.zrange(self.keys.outbox(shard, "crm"), 0, -1, withscores=True)
+            rows |= {name.decode(): score for name, score in found}
+        return rows
+
+    def forget_outbox(self, *, known=()):
+        """Deliver everything: destinations know some of the customers."""
+        for shard in range(4):
+            self.client.delete(self.keys.outbox(shard, "crm"))
+        for name in known:
+            shard = self.keys.shard(name)
+            self.client.hset(self.keys.delivered(shard), f"crm\x1f{name}", "x")
+
+    def over(self):
+        return self.rollouts.progress().finished_s is not None
+
+
+@pytest.fixture
+def shop(redis_client):
+    shop = Shop(redis_client)
+    shop.segments(0.0, 2.0)
+    shop.buy(*NAMES)
+    refresh = shop.refresh()
+    shop.run(refresh, until=shop.over)
+    assert shop.versions() == {1}
+    return shop
+
+
+def test_a_promotion_reaches_everybody_and_a_rollback_takes_them_back(shop):
+    refresh = shop.refresh()
+    shop.segments(50.0, 90.0)
+    shop.run(refresh, until=lambda: shop.versions() == {2})
+    shop.run(refresh, until=shop.over)
+    told = shop.rollouts.progress()
+    assert (told.changed, told.done, told.total) == (("segments",), len(NAMES), len(NAMES))
+    shop.models.rollback("segments", 9)
+    shop.run(refresh, until=lambda: shop.versions() == {1})
+
+
+def test_the_rate_bounds_how_many_are_scored(shop):
+    refresh = shop.refresh(Pace(20.0, 1_000_000))
+    shop.segments(50.0, 90.0)
+    begun = time.monotonic()
+    shop.run(refresh, until=lambda: shop.rollouts.progress().done == len(NAMES), rounds=3_000)
+    assert time.monotonic() - begun > len(NAMES) / 20.0 - 1.1, "at most one second's are ahead"
+
+
+def test_a_crash_between_taking_and_writing_loses_nobody(shop):
+    shop.segments(50.0, 90.0)
+    dying = shop.refresh()
+    dying._store.commit = lambda *_: (_ for _ in ()).throw(ConnectionError)
+    for _ in range(20):
+        shop.clock.advance(0.6)
+        time.sleep(0.002)
+        try:
+            dying.round()
+        except ConnectionError:
+            break
+    else:
+        raise AssertionError("it did not die")
+    assert 1 in shop.versions()
+    shop.run(shop.refresh(), until=lambda: shop.over() and shop.versions() == {2})
+
+
+def test_a_newer_promotion_takes_the_place_of_the_one_under_way(shop):
+    shop.segments(50.0, 90.0)
+    refresh = shop.refresh(batch_size=8)
+    shop.run(refresh, until=lambda: 2 in shop.versions())
+    assert not shop.over()
+    shop.segments(5.0, 9.0)
+    before = {name: shop.insight(name).version for name in NAMES}
+    shop.run(refresh, until=lambda: shop.over() and shop.versions() == {3})
+    wrote = {name: shop.insight(name).version - before[name] for name in NAMES}
+    assert set(wrote.values()) <= {1, 2}, "nobody is scored by the version that gave way again"
+
+
+def test_living_customers_go_first_and_are_not_scored_twice(shop):
+    shop.segments(50.0, 90.0)
+    refresh = shop.refresh(batch_size=24)
+    shop.clock.advance(1)
+    shop.buy("c3", "c17")
+    time.sleep(0.01)
+    refresh.round()
+    assert shop.version("c3") == shop.version("c17") == 2
+    assert sum(shop.version(name) == 2 for name in NAMES) <= 3, "one of the others at most"
+    held = {name: shop.insight(name).version for name in ("c3", "c17")}
+    shop.run(refresh, until=lambda: shop.over() and shop.versions() == {2})
+    assert {name: shop.insight(name).version for name in held} == held
+
+
+def test_versions_that_come_back_before_the_rollout_cost_no_insight(shop):
+    shop.segments(50.0, 90.0)
+    shop.models.promote("segments", 1, 2)
+    before = {name: shop.insight(name).version for name in NAMES}
+    refresh = shop.refresh()
+    shop.rollouts.begin(shop.models.current().generation - 1, {"segments": 2}, 24, 0)
+    shop.run(refresh, until=shop.over)
+    assert {name: shop.insight(name).version for name in NAMES} == before
+
+
+def test_a_worker_that_cannot_read_a_version_takes_no_part(shop, redis_client):
+    shop.segments(50.0, 90.0)
+    old = shop.refresh()
+    key = shop.keys.model("segments", 2)
+    value = redis_client.get(key)
+    redis_client.set(key, b"CRMR9" + value[5:])
+    for _ in range(10):
+        old.round()
+        shop.clock.advance(0.6)
+    assert shop.rollouts.progress().versions == {"segments": 1}, "it begins none"
+    redis_client.set(key, value)
+    new = shop.refresh()
+    shop.run(new, until=lambda: shop.version("c0") == 2)
+    for _ in range(20):
+        old.round()
+        shop.clock.advance(0.2)
+    shop.run(new, until=lambda: shop.over() and shop.versions() == {2})
+
+
+def test_the_cap_holds_back_what_a_model_changed_but_never_what_customers_do(shop):
+    shop.forget_outbox(known=NAMES)
+    shop.segments(50.0, 90.0)
+    refresh = shop.refresh(Pace(1e5, 10))
+    shop.run(refresh, until=lambda: shop.over() and shop.versions() == {2})
+    now_ms = time.time() * 1000
+    rows = shop.outbox()
+    assert set(rows) == set(NAMES), "nothing is lost"
+    later = sorted(name for name, score in rows.items() if score > now_ms + 1_000)
+    assert len(rows) - len(later) == 5, "half of the cap at once"
+    assert max(rows.values()) > now_ms + 3_600_000
+    times = np.sort(np.array(list(rows.values())))
+    for start in times:
+        assert ((times >= start) & (times < start + 3_600_000)).sum() <= 10
+    assert shop.rollouts.held_back(int(now_ms), 10)[0] in (len(later), len(later) - 1)
+    held = shop.insight(later[0]).version
+    shop.buy(later[0])
+    shop.run(refresh, until=lambda: shop.insight(later[0]).version > held)
+    assert shop.outbox()[later[0]] <= time.time() * 1000, "the event takes it along at once"
+    assert shop.outbox()[later[1]] == rows[later[1]]
+    shop.segments(7.0, 11.0)
+    shop.run(refresh, until=lambda: shop.over() and shop.versions() == {3})
+    assert shop.outbox()[later[1]] == rows[later[1]], "a row that waits keeps its turn"
+
+
+def test_who_is_not_known_takes_no_turn_of_the_cap(shop):
+    shop.forget_outbox(known=["c5"])
+    shop.segments(50.0, 90.0)
+    shop.run(shop.refresh(Pace(1e5, 2)), until=lambda: shop.over() and shop.versions() == {2})
+    assert set(shop.outbox()) == {"c5"}
+    assert shop.rollouts.held_back(int(time.time() * 1000), 2)[0] == 0
