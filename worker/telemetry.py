@@ -17,13 +17,13 @@ from structlog.typing import EventDict, WrappedLogger
 FRAME_KEYS = frozenset({"event", "level", "logger", "timestamp", "exception", "dropped"})
 KEYS = frozenset(
     """
-    adapter age_s applied attempt attempts backlog batch bytes code command commits count currency
-    cursor customers dead delay_s delivered delivery_id destination duplicates elapsed_s entries
-    entry_id epoch error events exit_code failed field from_version generation interval_s kind lag
-    limit marks max_s metric model model_version name nap_ms order outcome pending pid port processes
-    quarantined queue ratio read reason recovered refused retry_after_s rows rule seconds seq
-    server shard shards signal size skipped slot stage state status stream sent task to_version
-    total trained used_bytes version wait_s worker written
+    adapter age_s applied attempt attempts backlog batch bytes code command commits count
+    currency cursor customers dead delay_s delivered delivery_id destination duplicates
+    elapsed_s entries entry_id epoch error events exit_code failed field from_version generation
+    interval_s kind lag limit marks max_s metric model model_version name nap_ms order outcome
+    pending pid port processes quarantined queue ratio read reason recovered refused
+    retry_after_s rows rule seconds sent seq server shard shards signal size skipped slot stage
+    state status stream task to_version total trained used_bytes version wait_s worker written
     """.split()  # noqa: SIM905  read and extended as a text
 )
 """Keys that a log line may have beside the frame: counts, ids of machines, names of ours."""
