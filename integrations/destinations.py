@@ -76,7 +76,7 @@ class Destination(BaseModel):
 
     name: str = Field(pattern=NAME)
     adapter: str = Field(min_length=1)
-    options: Mapping[str, JSON] = {}
+    options: Mapping[str, JSON] = Field({}, repr=False)  # some receivers have a secret in a URL
     secrets: Mapping[str, tuple[SecretStr, ...]] = {}
     key: Annotated[str, AfterValidator(check_key)] = "customer_id"
     coalesce_s: float = Field(30.0, ge=0, le=86_400)

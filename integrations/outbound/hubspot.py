@@ -40,7 +40,7 @@ from integrations.outbound.contract import (
     Verdict,
 )
 from integrations.outbound.options import FIELD_NAME, AdapterOptions, BaseUrl
-from integrations.outbound.retry_after import LONGEST_S, retry_after_s
+from integrations.outbound.retry_after import LONGEST_S, rest_s, retry_after_s
 from integrations.outbound.status import outcome_of_status
 
 _TYPES: Final[dict[FieldType, tuple[str, str]]] = {
@@ -73,6 +73,7 @@ _VERDICTS: Final = {
 """Categories of an error; all others are permanent."""
 
 _MOVING: Final = 477  # the account is being moved between data centers
+_LONGEST_WINDOW_S: Final = 600.0
 _ANSWER: Final = 2_097_152  # an answer repeats every property of every contact
 
 
@@ -242,28 +243,33 @@ def _refused(response: Response, *, at_s: int, rows: int) -> Outcome:
     code, detail = text(answer.get("category")), text(answer.get("message"))
     plain = outcome_of_status(response, at_s=at_s, rows=rows)
     if response.status in {429, _MOVING}:
-        wait_s = _wait_s(response.headers, at_s)
+        wait_s = _wait_s(response, at_s)
         if answer.get("policyName") == "DAILY":
             wait_s = LONGEST_S
         policy = text(answer.get("policyName")) or code or plain.code
         return Outcome(Verdict.THROTTLED, policy, detail, wait_s)
-    if response.status == 423:
-        return Outcome(Verdict.RETRY, code or plain.code, detail)
     no_property = response.status == 400 and b"PROPERTY_DOESNT_EXIST" in response.body
     if response.status == 404 or no_property:
         return Outcome(Verdict.AUTH, code or plain.code, detail)  # no row can go until it is mended
     return Outcome(plain.verdict, code or plain.code, detail, plain.retry_after_s)
 
 
-def _wait_s(headers: Mapping[str, str], at_s: int) -> float | None:
-    """Retry-After in seconds up to a minute, beyond in milliseconds; else the limit's window."""
+def _wait_s(response: Response, at_s: int) -> float | None:
+    """The rest that is asked for, else the window of the limit that was met.
+
+    Retry-After counts seconds. Under 429 it may count milliseconds: where it is longer than the
+    window that the answer names, or than any but the day's, which is told by its name.
+    """
+    headers = response.headers
+    if response.status == _MOVING:
+        return rest_s(headers, at_s=at_s)
+    interval = headers.get("x-hubspot-ratelimit-interval-milliseconds", "")
+    window_s = retry_after_s({"retry-after": interval}, at_s=at_s, milliseconds=True)
     given_s = retry_after_s(headers, at_s=at_s)
-    if given_s is not None and given_s > 60:
+    if given_s is not None and given_s > (window_s or _LONGEST_WINDOW_S):
         return retry_after_s(headers, at_s=at_s, milliseconds=True)
-    if given_s is None:
-        interval = headers.get("x-hubspot-ratelimit-interval-milliseconds", "")
-        return retry_after_s({"retry-after": interval}, at_s=at_s, milliseconds=True)
-    return given_s
+    asked_s = rest_s(headers, at_s=at_s)
+    return window_s if asked_s is None else asked_s
 
 
 def _as_text(value: JsonValue) -> str:

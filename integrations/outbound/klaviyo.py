@@ -237,8 +237,6 @@ def _refused(response: Response, answer: Mapping[str, Any], *, at_s: int, rows: 
     first = mapping(next(iter(sequence(answer.get("errors"))), None))
     plain = outcome_of_status(response, at_s=at_s, rows=rows)
     verdict, wait_s = plain.verdict, plain.retry_after_s
-    if response.status == 409 and rows > 1:
-        verdict = Verdict.SPLIT
     if response.status == 404:
         verdict = Verdict.AUTH
     return Outcome(

@@ -94,7 +94,7 @@ def _hubspot_with_properties() -> hubspot.HubSpot:
 
 
 CONFIGURATION = {404: Verdict.AUTH}
-BATCH = {400: Verdict.SPLIT, 413: Verdict.SPLIT, 422: Verdict.SPLIT}
+BATCH = {400: Verdict.SPLIT, 409: Verdict.SPLIT, 413: Verdict.SPLIT, 422: Verdict.SPLIT}
 ROBOT_SECRETS = {"secret": [robots.SECRET]}
 DIGEST = {"segment": "VIP", "alive": 0.5}
 

@@ -20,13 +20,15 @@ from integrations.outbound.registry import ADAPTERS
 from tests.contract.kinds import KINDS, NOW, Pusher, fragments
 
 MEANING = {
-    301: Verdict.PERMANENT,
-    302: Verdict.PERMANENT,
+    301: Verdict.RETRY,
+    302: Verdict.RETRY,
     400: Verdict.PERMANENT,
     401: Verdict.AUTH,
     403: Verdict.AUTH,
-    404: Verdict.PERMANENT,
+    404: Verdict.RETRY,
+    405: Verdict.RETRY,
     408: Verdict.RETRY,
+    409: Verdict.PERMANENT,
     410: Verdict.GONE,
     413: Verdict.PERMANENT,
     422: Verdict.PERMANENT,
@@ -211,6 +213,9 @@ class TestWhatItHears:
         [
             (429, "17", 17.0),
             (503, "17", 17.0),
+            (502, "17", 17.0),
+            (504, "17", 17.0),
+            (403, "17", 17.0),
             (429, "999999999", 3600.0),
             (429, "soon", None),
             (429, "-5", None),
@@ -236,7 +241,7 @@ class TestWhatItHears:
         assert answer.status == 307
         assert len(vendor.requests) == 1
         (outcome,) = adapter.classify(kind.rows(1), answer, at_s=NOW)
-        assert outcome.verdict is Verdict.PERMANENT
+        assert outcome.verdict is Verdict.RETRY
 
     @settings(
         max_examples=60, deadline=None,

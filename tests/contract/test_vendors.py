@@ -114,7 +114,15 @@ class TestHubSpot:
         ("headers", "body", "wait_s"),
         [
             ({"retry_after": "7"}, {}, 7.0),
+            ({"retry_after": "120"}, {}, 120.0),
             ({"retry_after": "7000"}, {}, 7.0),
+            (
+                {"retry_after": "120", "x_hubspot_ratelimit_interval_milliseconds": "10000"},
+                {},
+                0.12,
+            ),
+            ({"ratelimit_reset": "30"}, {}, 30.0),
+            ({"x_ratelimit_reset": "30"}, {}, 30.0),
             ({"x_hubspot_ratelimit_interval_milliseconds": "10000"}, {}, 10.0),
             ({}, {"policyName": "TEN_SECONDLY_ROLLING"}, None),
             ({"retry_after": "7"}, {"policyName": "DAILY"}, 3600.0),
@@ -123,10 +131,18 @@ class TestHubSpot:
     def test_throttles_in_seconds_milliseconds_windows_and_days(
         self, pusher, kind, headers, body, wait_s
     ):
-        for status in (429, 477):
-            outcomes = heard(pusher, kind, status, body, **headers)
-            assert verdicts(outcomes) == [Verdict.THROTTLED] * 3
-            assert {one.retry_after_s for one in outcomes} == {wait_s}
+        outcomes = heard(pusher, kind, 429, body, **headers)
+        assert verdicts(outcomes) == [Verdict.THROTTLED] * 3
+        assert {one.retry_after_s for one in outcomes} == {wait_s}
+
+    def test_an_account_that_is_moved_says_seconds(self, pusher, kind):
+        outcomes = heard(
+            pusher, kind, 477, {},
+            retry_after="1800", x_hubspot_ratelimit_interval_milliseconds="10000",
+        )  # fmt: skip
+        assert {(one.verdict, one.retry_after_s) for one in outcomes} == {
+            (Verdict.THROTTLED, 1800.0)
+        }
 
     def test_an_unknown_property_pauses_and_a_doubled_id_is_split(self, pusher, kind, vendor):
         unknown = [kind.row(n, fields={"nowhere": "x"}) for n in range(3)]

@@ -46,7 +46,7 @@ def parcel(channel: Channel, claimed: Claimed, now_ms: int) -> Parcel | None:
     Raises KeyError where the insight has no value to find the customer by.
     """
     if channel.is_stream:
-        return _event(claimed) if claimed.event.json else None
+        return _event(claimed, now_ms) if claimed.event.json else None
     if not claimed.insight.json:
         return None
     if claimed.claim.sent.vendor_id == "":  # the record that it held is gone, and all its fields
@@ -101,14 +101,14 @@ def _state_claim(
     )  # fmt: skip
 
 
-def _event(claimed: Claimed) -> Parcel:
+def _event(claimed: Claimed, now_ms: int) -> Parcel:
     event = claimed.event
     customer = claimed.row.customer_id
     fields = from_json(event.json)
     delivery_id = _id(claimed.row.destination, fields["id"])
     claim = claimed.claim
     if claim.delivery_id != delivery_id:
-        claim = Claim(claim.token, 0, delivery_id, 1, event.put_ms)
+        claim = Claim(claim.token, 0, delivery_id, 1, now_ms)
     row = Row(
         customer, customer, {}, fields.get("insight_version", 0), delivery_id, event.json,
         EXITED if fields.get("to") is None else ENTERED, event.as_of_s,

@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from integrations.outbound.contract import Outcome, Verdict
-from integrations.outbound.schedule import STEPS_S, delay_s
+from integrations.outbound.schedule import delay_s
 from worker.delivery.channel import DEFECT, REST_MAX_S, Channel
 from worker.delivery.content import Parcel
 from worker.store.delivering import Claim, Delivered, Sent, Settled
@@ -18,8 +18,6 @@ from worker.store.destinations import Ended
 STATE_FIRST_S: Final = 5.0
 STATE_MAX_S: Final = 3600.0
 STATE_MIN_S: Final = 1.0
-#: An event is given up when it has been tried for so long: 75 hours 35 minutes.
-EVENT_MAX_S: Final = float(sum(STEPS_S))
 #: A destination that is busy and names no time gets so much rest, and never less than the second.
 REST_S: Final = 5.0
 REST_MIN_S: Final = 1.0
@@ -42,13 +40,19 @@ def end_of_row(
     *,
     part: str,
     max_attempts: int,
-    now_ms: int,
     rng: Random,
+    taken: tuple[int, int] | None = None,
 ) -> Settled:
     """How a row's attempt ended.
 
+    A row that is refused is given up where that is its own fault: the destination takes others, in
+    the same call or by one that began after the row was first refused. Where it takes nothing, who
+    is at fault is not known, and the row is tried again as after an error.
+
     part          the part it belongs to from now on, where its call is split
     max_attempts  of an event, and of a row whose answers the adapter fails to read
+    taken         of a call by which no row was taken: how many calls the destination has taken rows
+                  by, and how many are under way (`Destinations.taken`)
     """
     verdict, claim = outcome.verdict, parcel.claim
     vendor_id = claim.sent.vendor_id if outcome.vendor_id is None else outcome.vendor_id
@@ -56,11 +60,14 @@ def end_of_row(
     claim = claim._replace(sent=Sent(claim.sent.fields, "" if is_gone else vendor_id or None))
     if verdict is Verdict.OK:
         return _settled(parcel, claim, "ok", outcome, holds=parcel.holds(claim.sent))
+    is_own = taken is None or 0 < claim.doubt <= taken[0]
+    if taken is not None and verdict in {Verdict.SPLIT, Verdict.PERMANENT}:
+        claim = claim._replace(doubt=claim.doubt or taken[0] + max(1, taken[1]))
     if verdict is Verdict.SPLIT:
         return _settled(parcel, claim._replace(part=part), "split", outcome)
-    if verdict is Verdict.RETRY:
+    if verdict is Verdict.RETRY or (verdict is Verdict.PERMANENT and not is_own):
         claim = claim._replace(attempts=claim.attempts + 1)
-        wait_s = _delay_s(channel, claim.attempts, now_ms - claim.first_ms, max_attempts, rng)
+        wait_s = _delay_s(channel, claim.attempts, max_attempts, rng)
         is_defect = outcome.code == DEFECT and claim.attempts >= max_attempts
         if wait_s is not None and not is_defect:
             return _settled(parcel, claim, "retry", outcome, wait_ms=int(1000 * wait_s))
@@ -99,21 +106,22 @@ def end_of_call(call: str, outcomes: Sequence[Outcome], jitter: float) -> Ended:
         if verdict in verdicts:
             code = next(one.code for one in outcomes if one.verdict is verdict)
             return Ended(call, how, rest_ms, f"{how}: {code}"[:200], jitter)
+    if Verdict.OK in verdicts:
+        return Ended(call, "taken", rest_ms, jitter=jitter)
+    for one in outcomes:
+        if one.verdict in {Verdict.PERMANENT, Verdict.SPLIT}:
+            return Ended(call, "rejected", rest_ms, f"takes nothing: {one.code}"[:200], jitter)
     how = "failed" if verdicts == {Verdict.RETRY} else "ok"
     return Ended(call, how, rest_ms, jitter=jitter)
 
 
-def _delay_s(
-    channel: Channel, attempts: int, age_ms: int, max_attempts: int, rng: Random
-) -> float | None:
+def _delay_s(channel: Channel, attempts: int, max_attempts: int, rng: Random) -> float | None:
     """Seconds until the next attempt; None: there is none."""
     if channel.gather_ms:
         return 0.0  # all rows of a digest wait for one call: the destination rests
     if not channel.is_stream:
         return state_delay_s(attempts, rng)
-    if attempts >= max_attempts or age_ms > 1000 * EVENT_MAX_S:
-        return None
-    return delay_s(attempts, rng)
+    return None if attempts >= max_attempts else delay_s(attempts, rng)
 
 
 def _settled(

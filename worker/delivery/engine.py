@@ -97,7 +97,9 @@ class Deliver:
         self._rng = rng or Random()
         self._tokens = Tokens(destinations, clock)
         self._keeper = Keeper(destinations)
-        self._jobs = Jobs(store, destinations, clock, max_attempts=max_attempts, rng=self._rng)
+        self._jobs = Jobs(
+            store, destinations, self._tokens, clock, max_attempts=max_attempts, rng=self._rng
+        )
         self._sender = Sender(
             store, destinations, self._tokens, self._jobs, clock,
             max_attempts=max_attempts, rng=self._rng,

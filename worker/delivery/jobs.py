@@ -14,7 +14,7 @@ from worker.clock import Clock
 from worker.delivery.channel import Channel, defect
 from worker.delivery.content import Parcel
 from worker.delivery.ends import end_of_call, end_of_row, parts_of
-from worker.delivery.tokens import credentials
+from worker.delivery.tokens import Tokens, credentials
 from worker.store.delivering import (
     Claimed,
     Delivered,
@@ -50,6 +50,7 @@ class Jobs:
         self,
         store: DeliverStore,
         destinations: Destinations,
+        tokens: Tokens,
         clock: Clock,
         *,
         max_attempts: int,
@@ -57,6 +58,7 @@ class Jobs:
     ) -> None:
         self._store = store
         self._destinations = destinations
+        self._tokens = tokens
         self._clock = clock
         self._max_attempts = max_attempts
         self._rng = rng
@@ -87,16 +89,23 @@ class Jobs:
                 self._destinations.drop_job(channel.name, job)  # its rows are due again by now
             return 0
         spoken = [progress.trouble] if progress.trouble else progress.outcomes or ()
-        self._report(channel, end_of_call(call, spoken, self._rng.random()))
+        ended = self._tokens.judged(channel, token, end_of_call(call, spoken, self._rng.random()))
+        taken = self._destinations.taken(channel.name) if ended.how == "rejected" else None
+        self._report(channel, ended)
         if progress.outcomes is None and self._clock.now_ms() - fields["begun_ms"] < _PATIENCE_MS:
             after_ms = max(_ASK_AGAIN_MS, int(1000 * progress.after_s))
             following = progress.job or job
             self._destinations.put_job(channel.name, following, record, after_ms, follows=job)
             return 0
-        return self._settle(channel, job, parcels, progress)
+        return self._settle(channel, job, parcels, progress, taken)
 
     def _settle(
-        self, channel: Channel, job: str, parcels: Sequence[Parcel], progress: Progress
+        self,
+        channel: Channel,
+        job: str,
+        parcels: Sequence[Parcel],
+        progress: Progress,
+        taken: tuple[int, int] | None,
     ) -> int:
         unheard = Outcome(Verdict.RETRY, "silent", "the job does not account for the row")
         outcomes = [*(progress.outcomes or ()), *[unheard] * len(parcels)][: len(parcels)]
@@ -104,7 +113,7 @@ class Jobs:
         settled = [
             end_of_row(
                 channel, parcel, outcome, part=part, max_attempts=self._max_attempts,
-                now_ms=self._clock.now_ms(), rng=self._rng,
+                rng=self._rng, taken=taken,
             )
             for parcel, outcome, part in zip(parcels, outcomes, parts, strict=True)
         ]  # fmt: skip

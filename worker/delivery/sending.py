@@ -89,8 +89,9 @@ class Sender:
         ]
         self._jobs.begin(channel, accepted)
         parts = parts_of(ended.call, outcomes)
+        taken = self._destinations.taken(channel.name) if ended.how == "rejected" else None
         settled = [
-            self._end(channel, one, outcome, part)
+            self._end(channel, one, outcome, part, taken)
             for one, outcome, part in zip(parcels, outcomes, parts, strict=True)
         ]
         for one in settled:
@@ -102,14 +103,21 @@ class Sender:
         self._settler.put(channel, settled, ended)
         return len(settled)
 
-    def _end(self, channel: Channel, parcel: Parcel, outcome: Outcome, part: str) -> Settled:
+    def _end(
+        self,
+        channel: Channel,
+        parcel: Parcel,
+        outcome: Outcome,
+        part: str,
+        taken: tuple[int, int] | None,
+    ) -> Settled:
         if outcome is _UNSENT:
             return kept(parcel, "unsent")
         if outcome.verdict is Verdict.ACCEPTED:
             return kept(parcel, "accepted", wait_ms=self._jobs.patience_ms)
         return end_of_row(
-            channel, parcel, outcome, part=part, max_attempts=self._max_attempts,
-            now_ms=self._clock.now_ms(), rng=self._rng,
+            channel, parcel, outcome, part=part, max_attempts=self._max_attempts, rng=self._rng,
+            taken=taken,
         )  # fmt: skip
 
     def _call(
@@ -134,23 +142,15 @@ class Sender:
         answer = self._exchange(channel, request)
         outcomes = self._read(channel, rows, answer)
         ended = self._end_of_call(channel, task, outcomes)
-        if channel.gather_ms and ended.how == "failed":
+        if channel.gather_ms and ended.how in {"failed", "rejected"}:
             attempts = 1 + max(parcel.claim.attempts for parcel in parcels)
             rest_ms = int(1000 * state_delay_s(attempts, self._rng))
-            ended = ended._replace(rest_ms=max(ended.rest_ms, rest_ms))
+            ended = ended._replace(how="failed", rest_ms=max(ended.rest_ms, rest_ms))
         return outcomes, ended
 
     def _end_of_call(self, channel: Channel, task: Task, outcomes: Sequence[Outcome]) -> Ended:
         ended = end_of_call(task.call, outcomes, self._rng.random())
-        if ended.how == "refused":
-            if not self._tokens.refused(channel, task.token):
-                return Ended(task.call, "ok", ended.rest_ms)  # a new token may help: not alarming
-            log.error("credentials refused", destination=channel.name, reason=ended.alarm)
-        elif ended.how == "gone":
-            log.error("destination is gone", destination=channel.name)
-        elif ended.how == "ok":
-            self._tokens.worked(channel, task.token)
-        return ended
+        return self._tokens.judged(channel, task.token, ended)
 
     def _exchange(self, channel: Channel, request: HttpCall) -> Response | Outcome:
         try:
@@ -187,6 +187,8 @@ class Sender:
             return [_UNSENT] * len(parcels), task
         outcomes = self._ask(channel, [one.row for one in unknown], task)
         ended = self._end_of_call(channel, task, outcomes)
+        if ended.how in {"taken", "rejected"}:  # it has answered, and written nothing
+            ended = ended._replace(how="ok")
         self._destinations.run([self._destinations.report(channel.name, ended)])
         end_of = dict(zip((one.claimed.row for one in unknown), outcomes, strict=True))
         found = [_with_id(one, end_of.get(one.claimed.row)) for one in parcels]

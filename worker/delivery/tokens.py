@@ -61,7 +61,19 @@ class Tokens:
         finally:
             self._store.unlock_token(channel.name)
 
-    def refused(self, channel: Channel, used: Token) -> bool:
+    def judged(self, channel: Channel, used: Token, ended: Ended) -> Ended:
+        """The end of a call with this token; people are told when another did not help either."""
+        if ended.how == "refused":
+            if not self._refused(channel, used):
+                return Ended(ended.call, "ok", ended.rest_ms)
+            log.error("credentials refused", destination=channel.name, reason=ended.alarm)
+        elif ended.how == "gone":
+            log.error("destination is gone", destination=channel.name)
+        elif ended.how != "failed":
+            self._worked(channel, used)
+        return ended
+
+    def _refused(self, channel: Channel, used: Token) -> bool:
         """A call was refused with this token; True where another token did not help."""
         if used.number == 0:
             return True
@@ -72,8 +84,7 @@ class Tokens:
         self._known.pop(channel.name, None)
         return 0 < newest.refused < used.number
 
-    def worked(self, channel: Channel, used: Token) -> None:
-        """A call was taken with this token."""
+    def _worked(self, channel: Channel, used: Token) -> None:
         if used.refused:
             self._store.accept_token(channel.name)
             self._known[channel.name] = used._replace(refused=0)

@@ -72,8 +72,10 @@ class Claim(NamedTuple):
     """A delivery under way.
 
     delivery_id  empty until its first attempt is prepared
-    first_ms     when it began; of an event, when it happened
+    first_ms     when it began
     part         rows of one part go alone: their call was refused as a whole
+    doubt        of a row that was refused: once the destination has taken rows by so many calls,
+                 another refusal is the row's own fault; 0: it was not refused
     """
 
     token: str
@@ -83,6 +85,7 @@ class Claim(NamedTuple):
     first_ms: int = 0
     part: str = ""
     sent: Sent = Sent()
+    doubt: int = 0
 
 
 class Delivered(NamedTuple):
@@ -279,7 +282,8 @@ class DeliverStore:
 def pack(claim: Claim) -> bytes:
     """A claim as stored."""
     head = (
-        claim.token, claim.attempts, claim.delivery_id, claim.version, claim.first_ms, claim.part
+        claim.token, claim.attempts, claim.delivery_id, claim.version, claim.first_ms, claim.part,
+        *([claim.doubt] if claim.doubt else []),
     )  # fmt: skip
     return "|".join(map(str, head)).encode() + b"\n" + _pack_sent(claim.sent)
 
@@ -287,10 +291,11 @@ def pack(claim: Claim) -> bytes:
 def read_claim(value: bytes) -> Claim:
     """A stored claim."""
     head, _, sent = value.partition(b"\n")
-    token, attempts, delivery_id, version, first_ms, part = head.decode().split("|")
+    token, attempts, delivery_id, version, first_ms, part, *doubt = head.decode().split("|")
     return Claim(
-        token, int(attempts), delivery_id, int(version), int(first_ms), part, _read_sent(sent)
-    )
+        token, int(attempts), delivery_id, int(version), int(first_ms), part, _read_sent(sent),
+        int(doubt[0]) if doubt else 0,
+    )  # fmt: skip
 
 
 def read_delivered(value: bytes) -> Delivered:

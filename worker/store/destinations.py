@@ -15,6 +15,8 @@ FAILURES: Final = 5
 #: .. or when at least so many calls ended within a minute and this share of them failed.
 CALLS: Final = 20
 SHARE: Final = 0.5
+#: .. or when so many calls in a row took no row: what they refuse is not the rows' own fault.
+REFUSALS: Final = 10
 #: It stays open for so long at first, twice as long each time, at most so long.
 OPEN_MS: Final = 5_000
 OPEN_MAX_MS: Final = 60_000
@@ -78,8 +80,9 @@ class Permits(NamedTuple):
 class Ended(NamedTuple):
     """How a call ended.
 
-    how      ok, failed, refused (our credentials), gone, unused (it was not made), empty (nor is
-             there anything to send)
+    how      taken (a row, or more), ok (it answered), rejected (its rows, every one), failed,
+             refused (our credentials), gone, unused (it was not made), empty (nor is there anything
+             to send)
     rest_ms  the destination asked for so long a rest
     alarm    what people should know, "" nothing
     jitter   in [0, 1): spreads the times at which breakers close
@@ -189,9 +192,17 @@ class Destinations:
         self._under_way.pop(ended.call, None)
         args = [
             ended.call, ended.how, ended.rest_ms, FAILURES, CALLS, SHARE, OPEN_MS, OPEN_MAX_MS,
-            ended.jitter, ended.alarm, REFUSED_MS,
+            ended.jitter, ended.alarm, REFUSED_MS, REFUSALS,
         ]  # fmt: skip
         return Call("report", self._of_calls(destination), args)
+
+    def taken(self, destination: str) -> tuple[int, int]:
+        """Calls by which it took a row, ever; calls that are under way now."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.hget(self._keys.control(destination), "taken")
+        pipeline.zcard(self._keys.flying(destination))
+        taken, under_way = pipeline.execute()
+        return int(taken or 0), under_way
 
     def run(self, calls: Sequence[Call]) -> None:
         """Run scripts of `report`."""
@@ -207,7 +218,9 @@ class Destinations:
         """End pause, rest and breaker; False if there was nothing to end."""
         key = self._keys.control(destination)
         state = self.state(destination)
-        names = ("paused", "until", "opened", "opens", "probe", "fails", "alarm", "alarm_ms")
+        names = (
+            "paused", "until", "opened", "opens", "probe", "fails", "refusals", "alarm", "alarm_ms"
+        )  # fmt: skip
         self._client.hdel(key, *names)
         return bool(state.paused or state.wait_ms or state.is_open)
 

@@ -28,7 +28,7 @@ from tests.servers import eventually
 from worker.clock import ManualClock, SystemClock
 from worker.delivery.engine import Deliver
 from worker.store.delivering import DeliverStore, Row
-from worker.store.destinations import Destinations
+from worker.store.destinations import REFUSALS, Destinations, Ended
 from worker.store.keys import Keys
 from worker.store.letters import Filter, Letters
 from worker.store.refreshing import Mark, Push, Refreshed, RefreshStore
@@ -214,6 +214,74 @@ class TestBatches:
         ]
         assert set(vendor.held) == {"c0", "c2", "c3"}
         assert len(vendor.calls) == 1
+
+
+class TestRefusals:
+    """Whose fault it is: a row's, or the destination's, which then takes nothing."""
+
+    def test_who_refuses_everything_is_given_nothing_up_but_rested_with_an_alarm(self, shop):
+        vendor = Vendor(max_rows=1)
+        vendor.bad = {f"c{n}" for n in range(40)}
+        for n in range(40):
+            shop.tell(f"c{n}")
+        shop.deliver(vendor)
+        assert shop.letters.find() == []
+        assert len(vendor.calls) < REFUSALS + 8
+        state = shop.destinations.state("crm")
+        assert state.is_open
+        assert state.alarm == "takes nothing: bad_row"
+        vendor.bad = {"c7"}  # it was mended, and one row is really wrong
+        for _ in range(2):
+            shop.let_go()
+            shop.deliver(vendor)
+        assert set(vendor.held) == {f"c{n}" for n in range(40)} - {"c7"}
+        assert [(one.row.customer_id, one.code) for one in shop.letters.find()] == [
+            ("c7", "bad_row")
+        ]
+        assert shop.waiting() == set()
+        assert not shop.destinations.state("crm").alarm
+
+    def test_batches_that_are_all_refused_as_a_whole_are_not_cut_to_pieces_for_ever(self, shop):
+        vendor = Vendor(max_rows=100)
+        vendor.refuse = {f"c{n}" for n in range(300)}
+        for n in range(300):
+            shop.tell(f"c{n}")
+        shop.deliver(vendor, concurrency=3)
+        assert shop.letters.find() == []
+        assert len(vendor.calls) < REFUSALS + 8
+        assert shop.destinations.state("crm").alarm == "takes nothing: http_400"
+        vendor.refuse = set()
+        shop.let_go()
+        shop.deliver(vendor)
+        assert len(vendor.held) == 300
+
+    def test_a_breaker_that_a_refusal_opened_is_not_closed_by_a_look_up(self, shop):
+        vendor = Lookups(max_rows=1)
+        vendor.bad = {f"c{n}" for n in range(40)}
+        for n in range(40):
+            shop.tell(f"c{n}")
+        shop.deliver(vendor)
+        assert shop.letters.find() == []
+        assert shop.destinations.state("crm").alarm.startswith("takes nothing")
+
+    def test_what_was_under_way_when_it_began_to_refuse_says_nothing_for_it(self, shop):
+        """A call that began before the outage, and was taken, is no proof against a row."""
+        policy = channel(Vendor(), lease=60_000)
+        (earlier,) = shop.destinations.permits(policy, 1).calls
+        vendor = Vendor(max_rows=1)
+        vendor.bad = {"ann"}
+        shop.tell("ann")
+        shop.deliver(vendor)
+        shop.destinations.run([shop.destinations.report("crm", Ended(earlier, "taken"))])
+        shop.let_go()
+        shop.deliver(vendor)
+        assert shop.letters.find() == []
+        shop.tell("bob")
+        shop.let_go()
+        for _ in range(2):
+            shop.deliver(vendor)
+            shop.let_go()
+        assert [one.row.customer_id for one in shop.letters.find()] == ["ann"]
 
 
 class TestFields:
@@ -571,6 +639,39 @@ class TestJobs:
         assert len(vendor.calls) == 2
         assert json.loads(vendor.calls[1][0][3])["n"] == 2
 
+    def test_a_token_that_expires_while_a_job_is_asked_about_is_renewed(self, shop):
+        class WithTokens(Working):
+            good = 1
+
+            def token_call(self, *, at_s):
+                return HttpCall("vendor", "POST", "token", {}, b"")
+
+            def read_token(self, response, *, at_s):
+                return Credentials(f"token-{self.good}")
+
+            def poll(self, job, *, credentials):
+                self.asked_with = credentials.token
+                return super().poll(job, credentials=credentials)
+
+            def send(self, call):
+                return Response(200, {}, b"") if call.url == "token" else super().send(call)
+
+            def read_poll(self, job, rows, response, *, at_s):
+                if self.asked_with != f"token-{self.good}":
+                    refused = Outcome(Verdict.AUTH, "http_401")
+                    return Progress(None, job, 0.0, refused)
+                return super().read_poll(job, rows, response, at_s=at_s)
+
+        vendor = WithTokens()
+        shop.tell("a")
+        shop.deliver(vendor)
+        vendor.good = 2
+        for _ in range(2):
+            self.finish(shop, vendor)
+        assert vendor.asked_with == "token-2"
+        assert not shop.destinations.state("crm").is_open
+        assert shop.waiting() == set()
+
     def test_who_died_while_asking_is_followed(self, shop):
         vendor = Working()
         shop.tell("a")
@@ -648,13 +749,34 @@ class TestEvents:
         assert vendor.calls[-1][0][2] == vendor.calls[0][0][2], "the very event, under its id"
         assert shop.letters.find() == []
 
-    def test_one_that_is_too_old_is_given_up(self, shop):
+    def test_what_it_waited_behind_a_pause_or_a_failing_head_is_not_held_against_it(self, shop):
         vendor = self.vendor()
-        vendor.ends = [Verdict.RETRY]
+        vendor.ends = [Verdict.RETRY] * 2
         shop.tell("ann", (), ("events",), moves=["ann0"])
-        clock = ManualClock(time.time() + 76 * 3600)
-        shop.deliver(vendor, **self.STREAM, clock=clock, max_attempts=50)
-        assert [one.customer_id for one in (x.row for x in shop.letters.find())] == ["ann"]
+        for days in (4, 8):
+            clock = ManualClock(time.time() + days * 86_400)
+            shop.deliver(vendor, **self.STREAM, clock=clock, max_attempts=12)
+            shop.let_go("events")
+            assert shop.letters.find() == []
+        shop.deliver(vendor, **self.STREAM)
+        assert self.sent(vendor) == {"ann": ["ann0"] * 3}
+
+    def test_one_that_is_refused_while_others_are_taken_is_given_up(self, shop):
+        vendor = self.vendor(max_rows=1)
+        vendor.bad = {"ann"}
+        for n in range(3):
+            for customer in ("ann", "bob"):
+                shop.tell(customer, (), ("events",), moves=[f"{customer}{n}"])
+        for n in range(1, 4):
+            for _ in range(2):
+                shop.deliver(vendor, **self.STREAM)
+                shop.let_go("events")
+            shop.tell("bob", (), ("events",), moves=[f"bob{2 + n}"])
+        shop.deliver(vendor, **self.STREAM)
+        shop.let_go("events")
+        shop.deliver(vendor, **self.STREAM)
+        assert len(shop.letters.find(Filter("events", code="bad_row"))) == 3
+        assert self.sent(vendor)["bob"] == [f"bob{n}" for n in range(6)]
 
     def test_a_crash_between_lane_and_claim_loses_and_doubles_nothing(self, shop, fail_script):
         for at in range(1, 12):
@@ -685,7 +807,8 @@ class TestLetters:
         vendor = Vendor()
         for n in range(4):
             shop.tell(f"c{n}", ("crm", "other"))
-        vendor.ends = [Verdict.PERMANENT]
+        shop.tell("taken")
+        vendor.bad = {f"c{n}" for n in range(4)}
         shop.deliver(vendor)
         vendor.bad = {"c2"}
         shop.deliver(vendor, name="other")

@@ -104,10 +104,24 @@ class TestStatus:
         assert (outcome.verdict is Verdict.OK) == (200 <= status < 300)
         assert outcome.code == f"http_{status}"
 
-    def test_503_with_a_hint_is_throttling(self):
-        assert outcome_of_status(Response(503, {}, b""), at_s=0).verdict is Verdict.RETRY
-        outcome = outcome_of_status(Response(503, {"retry-after": "3"}, b""), at_s=0)
-        assert (outcome.verdict, outcome.retry_after_s) == (Verdict.THROTTLED, 3.0)
+    @pytest.mark.parametrize("status", [301, 302, 307, 404, 405, 406, 408, 421, 425, 451, 500, 501])
+    def test_what_speaks_of_the_way_there_gives_no_row_up(self, status):
+        assert outcome_of_status(Response(status, {}, b""), at_s=0).verdict is Verdict.RETRY
+
+    @pytest.mark.parametrize("status", [400, 409, 413, 422])
+    def test_what_speaks_of_the_content_is_halved(self, status):
+        response = Response(status, {}, b"")
+        assert outcome_of_status(response, at_s=0, rows=2).verdict is Verdict.SPLIT
+        assert outcome_of_status(response, at_s=0, rows=1).verdict is Verdict.PERMANENT
+
+    @pytest.mark.parametrize("header", ["retry-after", "ratelimit-reset", "x-ratelimit-reset"])
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 502, 503, 504])
+    def test_a_rest_is_heard_under_any_status(self, status, header):
+        bare = outcome_of_status(Response(status, {}, b""), at_s=0)
+        asked = outcome_of_status(Response(status, {header: "3"}, b""), at_s=0)
+        assert (bare.retry_after_s, asked.retry_after_s) == (None, 3.0)
+        throttles = status in {403, 429, 502, 503, 504}
+        assert asked.verdict is (Verdict.THROTTLED if throttles else bare.verdict)
 
 
 def webhook(**options):

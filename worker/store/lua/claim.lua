@@ -6,7 +6,7 @@
 --       6 '1' for a destination of events, else ''  7.. customer, one a key
 -- Returns for each claimed row {customer, claim, insight or event, delivered}; rows that are not due,
 -- or are put off, are left out.
--- Claim:     token|attempts|delivery id|insight version|first [ms]|part\n content
+-- Claim:     token|attempts|delivery id|insight version|first [ms]|part|doubt, if any\n content
 -- Delivered: insight version|sent [ms]|digest|delivery id\n content
 -- A claimed row is due again when its lease ends: a sender that died is followed by another.
 -- A due time with half a millisecond is that of what others' events changed: sending that begins no
