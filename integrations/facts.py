@@ -10,7 +10,6 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from integrations.inbound import cloudevents
 from integrations.inbound.meaning import READERS, Meaning
 from integrations.inbound.names import Kind
 from integrations.inbound.reading import (
@@ -19,14 +18,17 @@ from integrations.inbound.reading import (
     Reading,
     check,
     checked_id,
+    checked_tag,
     fallback_id,
     located,
     parse,
+    unwrap,
 )
 from integrations.inbound.times import event_time
 from integrations.rejection import REASONS, Rejected, RejectionError
 
 __all__ = [
+    "DEFAULT_READING",
     "DEFAULT_TRAITS",
     "REASONS",
     "EventFact",
@@ -97,12 +99,14 @@ def read_events(
 
 
 def customer_of(raw: bytes, reading: Reading = DEFAULT_READING) -> str | Rejected:
-    """Whom an event is about, without reading the rest: what a router needs."""
+    """Whom an event is about, by its envelope (call, customer) alone: what a router needs."""
     try:
-        event = parse(raw, reading)
-        if "specversion" in event:
-            return _customer_text(cloudevents.customer_in(event), "subject")
-        return _customer_text(event.get("userId") or event.get("anonymousId"), "userId")
+        call, source = parse(raw, reading), ""
+        if "specversion" in call:
+            call, source = unwrap(call)
+        checked_tag(call)
+        customer = call.get("userId") or call.get("anonymousId")
+        return _customer_text(customer, "subject" if source else "userId")
     except RejectionError as error:
         return error.rejected
 

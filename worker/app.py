@@ -1,6 +1,7 @@
 """The Celery application: work orders in JSON, late acknowledgement, one queue per stage.
 
 An order carries no data that exists nowhere else: it may be lost, doubled or late without harm.
+Only `events.emit` brings events; until the server has taken them, its message is kept.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from celery import Celery
 from worker.settings import Settings
 
 STAGES: Final = ("ingest", "refresh", "deliver", "training")
+
+#: The one task whose message holds what exists nowhere else.
+EMIT: Final = "events.emit"
 
 #: Of a task without a limit of its own Celery takes the general one: a year is none.
 NO_LIMIT_S: Final = 365 * 86_400

@@ -18,9 +18,10 @@ from worker.profile import codec, fold, memory
 from worker.profile.ledger import Profile, week_of
 from worker.profile.memory import Limits, Seen
 from worker.store.catalog import Stated
+from worker.store.entries import EVENT, refusal
 from worker.store.envelope import Envelope, NewerEnvelopeError, open_week_of, pack, unpack
 from worker.store.feedback import Touched
-from worker.store.ingesting import EVENT, Batch, Commit, Entry, Refused, Stored, Write
+from worker.store.ingesting import Batch, Commit, Entry, Refused, Stored, Write
 from worker.store.keys import shard_of
 from worker.store.training import Asked
 
@@ -88,11 +89,11 @@ def read(batch: Batch, rules: Rules) -> Read:
     facts = iter(read_events([e.event for e in known], [e.at_s for e in known], rules.reading))
     for entry in entries:
         if entry.kind != EVENT:
-            refused.append(_refuse(entry, "unknown_kind", f"entry kind {entry.kind[:40]!r}"))
+            refused.append(_refuse(entry, *refusal(entry.kind)))
             continue
         fact = next(facts)
         if isinstance(fact, Rejected):
-            refused.append(Refused(entry.id, *fact, entry.event))
+            refused.append(Refused(entry.id, *fact, entry.event, entry.quiet))
         elif shard_of(fact.customer_id, rules.shards) != batch.shard:
             belongs = shard_of(fact.customer_id, rules.shards)
             refused.append(_refuse(entry, "wrong_shard", f"the customer lives in shard {belongs}"))
@@ -116,7 +117,7 @@ def _stated(fact: EventFact, entry: Entry, reading: Reading) -> Stated | Refused
     try:
         product = product_in(entry.event, reading)
     except RejectionError as error:
-        return Refused(entry.id, *error.rejected, entry.event)
+        return Refused(entry.id, *error.rejected, entry.event, entry.quiet)
     return Stated(product, fact.at_s, fact.id_hash.hex())
 
 
@@ -332,7 +333,7 @@ def _items(applied: Sequence[Told]) -> list[str]:
 
 
 def _refuse(entry: Entry, reason: str, detail: str) -> Refused:
-    return Refused(entry.id, reason, "", detail, entry.event)
+    return Refused(entry.id, reason, "", detail, entry.event, entry.quiet)
 
 
 def _id_key(entry_id: str) -> tuple[int, int]:

@@ -133,6 +133,8 @@ class Runtime:
         own = frozenset(rule.target for one in destinations for rule in one.fields)
         return Reading(
             default_currency=settings.reporting_currency,
+            max_bytes=settings.event_max_bytes,
+            max_depth=settings.event_max_depth,
             traits=frozenset(settings.traits) - own,
             own_fields=own,
             destinations=frozenset(one.name for one in destinations),

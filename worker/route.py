@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from integrations.facts import Rejected, customer_of
+from integrations.facts import DEFAULT_READING, Reading, Rejected, customer_of
 from worker.store.door import Intake, IntakeEntry
+from worker.store.entries import EVENT, refusal
 from worker.store.keys import shard_of
 
 
-def route(intake: Intake, shards: int, *, limit: int = 1000) -> int:
+def route(
+    intake: Intake, shards: int, *, reading: Reading = DEFAULT_READING, limit: int = 1000
+) -> int:
     """Move one batch of the intake on; how many entries it had.
 
     Any number of routers may run side by side, and a router may die anywhere: a shard takes an
@@ -19,7 +22,11 @@ def route(intake: Intake, shards: int, *, limit: int = 1000) -> int:
     by_shard: dict[int, list[IntakeEntry]] = {}
     refused = []
     for entry in entries:
-        customer = customer_of(entry.event)
+        if entry.kind != EVENT:
+            reason, detail = refusal(entry.kind)
+            refused.append((entry, reason, "", detail))
+            continue
+        customer = customer_of(entry.event, reading)
         if isinstance(customer, Rejected):
             refused.append((entry, *customer))
         else:

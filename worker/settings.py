@@ -122,6 +122,12 @@ class Settings(BaseSettings):
         tuple(sorted(DEFAULT_TRAITS)),
         description="Traits that are kept, comma-separated; others are dropped.",
     )
+    event_max_bytes: int = Field(
+        262_144, ge=1024, le=16_777_216, description="Largest event that is read, in bytes."
+    )
+    event_max_depth: int = Field(
+        32, ge=4, le=128, description="Deepest nesting of an event that is read."
+    )
     dedup_window_s: int = Field(
         30 * DAY_S, ge=60, description="Seconds that an event id is remembered against duplicates."
     )

@@ -1,16 +1,21 @@
-"""Work orders: a name, options and one call each. No order carries what exists nowhere else."""
+"""Work orders: a name, options and one call each. None but `events.emit` carries what exists
+nowhere else.
+"""
 
 from __future__ import annotations
 
 import json
 import secrets
-from typing import Any
+from typing import Any, Final
+
+from celery.exceptions import Reject
+from redis.exceptions import RedisError
 
 from worker import pump
-from worker.app import NO_LIMIT_S, app, send
+from worker.app import EMIT, NO_LIMIT_S, app, send
 from worker.process import runtime, settings
 from worker.route import route
-from worker.store.door import Arrival
+from worker.store.door import Arrival, BusyError
 from worker.store.models import KINDS, TooFewError
 from worker.telemetry import logger
 from worker.training.memory import MemoryShortError
@@ -19,17 +24,35 @@ log = logger(__name__)
 
 #: What an order for a training may give as its reason; every version keeps it.
 LONGEST_REASON = 200
+#: An event that finds no room, or no server, comes again after so many seconds.
+EMIT_AGAIN_S: Final = 2
 
 
 class RetrainRequestError(ValueError):
     """An order for a training that asks for nothing that there is; the text says why."""
 
 
-@app.task(name="events.emit")
-def emit(event: dict[str, Any] | list[dict[str, Any]]) -> None:
-    """Append one event, or several, to the intake: for applications that already run Celery."""
-    events = event if isinstance(event, list) else [event]
-    runtime().door.emit(Arrival(json.dumps(one, ensure_ascii=False).encode()) for one in events)
+@app.task(name=EMIT, bind=True, max_retries=None, acks_on_failure_or_timeout=False)
+def emit(self: Any, *events: Any, **named: Any) -> None:
+    """Append events, single ones and lists of them, to the intake: for applications that already
+    run Celery. Here the message is the only copy, so it is kept until the server has taken all of
+    it, and nothing is judged: what is no event the router finds, and holds with its reason.
+    """
+    given = [*events, *named.values()]
+    each = [one for part in given for one in (part if isinstance(part, list) else [part])]
+    try:
+        runtime().door.take(Arrival(_as_bytes(one)) for one in each)
+    except (BusyError, RedisError) as error:
+        log.warning("events wait", reason=str(error))
+        try:
+            self.retry(exc=error, countdown=EMIT_AGAIN_S)
+        except Reject:  # the broker did not take the copy: then this message has to come again
+            raise Reject(error, requeue=True) from None
+
+
+def _as_bytes(event: Any) -> bytes:
+    """The event as its producer wrote it; half a character is left for the reader to refuse."""
+    return json.dumps(event, ensure_ascii=False).encode(errors="surrogatepass")
 
 
 @app.task(name="ingest.pump")
@@ -38,7 +61,7 @@ def pump_ingest(slot: int, token: str = "") -> None:
     active = runtime()
 
     def work() -> int:
-        routed = route(active.intake, active.settings.shards)
+        routed = route(active.intake, active.settings.shards, reading=active.reading)
         done = active.ingest.round()
         if done.marked:
             active.bells.ring("refresh")

@@ -183,7 +183,7 @@ def check(raws: Sequence[bytes], reading: Reading) -> list[Checked | Rejected]:
             call, source = parse(raw, reading), ""
             if "specversion" in call:
                 call, source = unwrap(call)
-            groups[_tag(call)].append((position, call, source))
+            groups[checked_tag(call)].append((position, call, source))
         except RejectionError as error:
             out[position] = error.rejected
     for tag, members in groups.items():
@@ -192,7 +192,8 @@ def check(raws: Sequence[bytes], reading: Reading) -> list[Checked | Rejected]:
     return out
 
 
-def _tag(call: dict[str, Any]) -> str:
+def checked_tag(call: dict[str, Any]) -> str:
+    """Which model reads the call, see `segment.tag_of`; raise RejectionError if none does."""
     tag = segment.tag_of(call)
     if tag not in _ONE:
         raise RejectionError("unknown_type", "type")

@@ -123,13 +123,11 @@ def _append(door: Door, lines: IO[bytes], quiet: bool) -> int:
 
 
 def _check(lines: IO[bytes], as_json: bool) -> None:
-    from integrations.facts import Reading, Rejected, read_events  # noqa: PLC0415  nothing unused
+    from integrations.facts import Rejected, read_events  # noqa: PLC0415  nothing unused
+    from worker.bootstrap import Runtime  # noqa: PLC0415  same
     from worker.settings import Settings  # noqa: PLC0415  same
 
-    settings = Settings()
-    reading = Reading(
-        default_currency=settings.reporting_currency, traits=frozenset(settings.traits)
-    )
+    reading = Runtime(Settings(), url="").reading
     read = 0
     refused: list[dict[str, Any]] = []
     for chunk in _chunks(lines):

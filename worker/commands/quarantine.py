@@ -156,6 +156,7 @@ def _as_dict(one: Quarantined) -> dict[str, object]:
         "path": one.path,
         "detail": one.detail,
         "bytes": len(one.event),
+        "quiet": one.quiet,
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from worker.store import capacity
+from worker.store.entries import fields_of, opened
 from worker.store.keys import Keys
 from worker.store.scripts import Call, Client, Scripts
 
@@ -34,7 +35,7 @@ class Arrival(NamedTuple):
 class Door:
     """Appends events. `accepted` means that the server has taken them.
 
-    lag_limit      entries that may wait in all; beyond, the door refuses
+    lag_limit      entries that may wait, those in the intake included; beyond, the door refuses
     memory_ratio   part of the server's `maxmemory` that may be used; beyond, the door refuses
     """
 
@@ -53,9 +54,20 @@ class Door:
         Raises BusyError before anything is taken when there is no room.
         """
         self.check()
+        return self._append(arrivals)
+
+    def take(self, arrivals: Iterable[Arrival]) -> int:
+        """Append events whose producer cannot be refused, whatever waits. How many were taken.
+
+        Raises BusyError before anything is taken while the server's memory is nearly used up.
+        """
+        self._check_memory()
+        return self._append(arrivals)
+
+    def _append(self, arrivals: Iterable[Arrival]) -> int:
         pipeline = self._client.pipeline(transaction=False)
         for arrival in arrivals:
-            pipeline.xadd(self._keys.intake(), _fields(arrival))
+            pipeline.xadd(self._keys.intake(), fields_of(arrival.event, quiet=arrival.quiet))
         pipeline.rpush(self._keys.bell("ingest"), b"1")
         pipeline.ltrim(self._keys.bell("ingest"), -1, -1)
         return len(pipeline.execute()) - 2
@@ -64,21 +76,33 @@ class Door:
         """Append events of one shard's customers to its stream: the caller chose the shard."""
         pipeline = self._client.pipeline(transaction=False)
         for arrival in arrivals:
-            pipeline.xadd(self._keys.events(shard), _fields(arrival))
+            pipeline.xadd(self._keys.events(shard), fields_of(arrival.event, quiet=arrival.quiet))
         return len(pipeline.execute())
 
     def check(self) -> None:
         """Raise BusyError while too much waits, or the server's memory is nearly used up."""
+        self._check_memory()
+        waiting = self.unrouted() + sum(lag.entries for lag in self.lag())
+        if waiting > self._lag_limit:
+            raise BusyError(f"{waiting} events wait to be applied (limit {self._lag_limit})")
+
+    def _check_memory(self) -> None:
         used, limit = self.memory()
         if limit and used > self._memory_ratio * limit:
             raise BusyError(f"the server uses {used / limit:.0%} of its memory")
-        waiting = sum(lag.entries for lag in self.lag())
-        if waiting > self._lag_limit:
-            raise BusyError(f"{waiting} events wait to be applied (limit {self._lag_limit})")
 
     def memory(self) -> tuple[int, int]:
         """Bytes used and `maxmemory` (0 = no limit); of a cluster, the fullest node's."""
         return capacity.memory(self._client)
+
+    def unrouted(self) -> int:
+        """Entries of the intake that no shard has yet; the last one that was routed stays in it."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.xlen(self._keys.intake())
+        pipeline.get(self._keys.intake_cursor())
+        pipeline.xrange(self._keys.intake(), count=1)
+        length, cursor, first = pipeline.execute()
+        return int(length) - bool(first and first[0][0] == cursor)
 
     def lag(self, now_ms: int | None = None) -> list[Lag]:
         """The lag of every shard. Ages are 0 without `now_ms`.
@@ -109,6 +133,7 @@ class IntakeEntry(NamedTuple):
     """An entry of the intake stream."""
 
     id: str
+    kind: str
     event: bytes
     quiet: bool
 
@@ -125,10 +150,7 @@ class Intake:
         """Entries that no shard has yet, oldest first."""
         cursor = (self._client.get(self._keys.intake_cursor()) or START.encode()).decode()
         rows = self._client.xrange(self._keys.intake(), min="(" + cursor, count=limit)
-        return [
-            IntakeEntry(entry_id.decode(), fields.get(b"event", b""), b"quiet" in fields)
-            for entry_id, fields in rows
-        ]
+        return [IntakeEntry(entry_id.decode(), *opened(fields)) for entry_id, fields in rows]
 
     def route(self, by_shard: dict[int, list[IntakeEntry]]) -> int:
         """Append entries to their shards, each once; how many were new there."""
@@ -147,10 +169,9 @@ class Intake:
         call = Call(
             "advance",
             [self._keys.intake_cursor(), self._keys.intake_quarantine(), self._keys.intake()],
-            [entry_id, *(x for e, *why in refused for x in (e.id, *why, e.event))],
+            [
+                entry_id,
+                *(x for e, *why in refused for x in (e.id, *why, e.event, "1" if e.quiet else "")),
+            ],
         )
         self._scripts.run_all([call])
-
-
-def _fields(arrival: Arrival) -> dict[bytes | str, bytes | str]:
-    return {"event": arrival.event, "quiet": "1"} if arrival.quiet else {"event": arrival.event}

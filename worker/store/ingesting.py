@@ -11,12 +11,12 @@ from typing import Any, Final, NamedTuple
 from redis.exceptions import ResponseError
 
 from worker.store import capacity
+from worker.store.entries import EVENT, opened
 from worker.store.keys import Keys
 from worker.store.scripts import Ahead, Call, Client, Command, Scripts
 
 START: Final = "0-0"
 STAGE: Final = "ingest"
-EVENT: Final = "event"
 _COUNTERS: Final = (
     "seq", "covered", "applied", "duplicates", "quarantined", "overflowed", "echoes"
 )  # fmt: skip
@@ -86,6 +86,7 @@ class Refused(NamedTuple):
     path: str
     detail: str
     event: bytes
+    quiet: bool = False
 
 
 class Commit(NamedTuple):
@@ -283,7 +284,8 @@ def commit_arguments(k: Keys, commit: Commit) -> tuple[list[str], list[Any]]:
     for pair in commit.new:
         args += pair
     for refused in commit.refused:
-        args += refused
+        args += refused[:-1]
+        args.append("1" if refused.quiet else "")
     for write in commit.writes:
         args.append(_offset(write))
         args.append(write.data)
@@ -308,5 +310,4 @@ def _entry(entry_id: bytes, fields: Sequence[bytes]) -> Entry:
     if len(fields) == 2 and fields[0] == b"event":
         return Entry(entry_id.decode(), at_s, EVENT, fields[1], False)
     named = dict(zip(fields[::2], fields[1::2], strict=True))
-    kind = named[b"kind"].decode(errors="replace") if b"kind" in named else EVENT
-    return Entry(entry_id.decode(), at_s, kind, named.get(b"event", b""), b"quiet" in named)
+    return Entry(entry_id.decode(), at_s, *opened(named))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from worker.store.entries import fields_of
 from worker.store.keys import Keys
 from worker.store.scripts import Client
 
@@ -21,6 +22,7 @@ class Quarantined(NamedTuple):
     path: str
     detail: str
     event: bytes
+    quiet: bool = False
 
     @property
     def name(self) -> str:
@@ -67,11 +69,11 @@ class Quarantine:
     def replay(self, held: Sequence[Quarantined]) -> int:
         """Send events through the door again; one that is refused again comes back with its reason.
 
-        Appended before it is removed: an interruption repeats an event, which its id makes
-        harmless.
+        What was quiet stays quiet. Appended before it is removed: an interruption repeats an event,
+        which its id makes harmless.
         """
         for one in held:
-            self._client.xadd(self._keys.intake(), {"event": one.event})
+            self._client.xadd(self._keys.intake(), fields_of(one.event, quiet=one.quiet))
             self._client.xdel(self._stream(one.shard), one.entry_id)
         return len(held)
 
@@ -90,7 +92,8 @@ def _quarantined(shard: int, entry_id: bytes, fields: dict[bytes, bytes]) -> Qua
     reason, path, detail = (
         fields.get(name, b"").decode(errors="replace") for name in (b"reason", b"path", b"detail")
     )
-    return Quarantined(shard, entry_id.decode(), reason, path, detail, fields.get(b"event", b""))
+    event, quiet = fields.get(b"event", b""), fields.get(b"quiet") == b"1"
+    return Quarantined(shard, entry_id.decode(), reason, path, detail, event, quiet)
 
 
 def _ms(entry_id: str) -> int:

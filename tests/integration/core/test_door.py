@@ -4,9 +4,11 @@ import threading
 
 import pytest
 
+from integrations.facts import Reading
 from tests.builders import T0, Installation, viewed
 from worker.route import route
 from worker.store.door import Arrival, BusyError, Door, Intake, Lag
+from worker.store.quarantine import Quarantine
 
 EVENTS = [viewed(f"c{n % 7}", "tea", f"e{n}", T0 + n) for n in range(50)]
 
@@ -109,6 +111,20 @@ class TestDoor:
         shop.drain()
         assert door.emit(map(Arrival, EVENTS)) == 50
 
+    def test_what_waits_in_the_intake_counts(self, shop, intake):
+        door = Door(shop.client, shop.keys, lag_limit=10)
+        assert door.emit(map(Arrival, EVENTS[:11])) == 11
+        with pytest.raises(BusyError, match="11 events wait"):
+            door.emit(map(Arrival, EVENTS[11:]))
+        assert door.take(map(Arrival, EVENTS[11:13])) == 2, "whose message is gone is not refused"
+        assert door.unrouted() == 13
+        route(intake, 2)
+        assert door.unrouted() == 0
+        with pytest.raises(BusyError, match="13 events wait"):
+            door.check()
+        shop.drain()
+        assert door.emit(map(Arrival, EVENTS[13:])) == 37
+
     def test_it_refuses_by_memory_before_the_server_does(self, shop):
         door = Door(shop.client, shop.keys, memory_ratio=0.7)
         used, limit = door.memory()
@@ -130,6 +146,48 @@ class TestDoor:
         assert door.put(shop.keys.shard("ann"), [Arrival(ann), Arrival(ann, quiet=True)]) == 2
         shop.drain()
         assert shop.counters()["applied"] == shop.counters()["duplicates"] == 1
+
+
+class TestWhatIsHeld:
+    def test_a_misnamed_field_is_kept_and_its_replay_is_the_event(self, shop, intake):
+        ann = viewed("ann", "tea", "e1")
+        shop.client.xadd(shop.keys.intake(), {"data": ann})
+        shop.client.xadd(shop.keys.events(shop.keys.shard("ann")), {"payload": ann, "quiet": "1"})
+        shop.client.xadd(shop.keys.events(0), {"a": b"\xff", "b": "2"})
+        route(intake, 2)
+        shop.drain()
+        quarantine = Quarantine(shop.client, shop.keys)
+        held = quarantine.list(reason="missing_event_field")
+        assert sorted(one.event for one in held) == sorted(
+            [ann, ann, b'{"a": "\\udcff", "b": "2"}']
+        )
+        quarantine.replay([one for one in held if one.event == ann])
+        route(intake, 2)
+        shop.drain()
+        assert (shop.counters()["applied"], shop.counters()["duplicates"]) == (1, 1)
+
+    def test_what_came_quietly_is_replayed_quietly(self, shop, intake):
+        late = viewed("ann", "tea", "e1").replace(b"2024", b"2999")
+        shop.client.xadd(shop.keys.events(shop.keys.shard("ann")), {"event": late, "quiet": "1"})
+        shop.client.xadd(shop.keys.intake(), {"event": b"{", "quiet": "1"})
+        shop.client.xadd(shop.keys.intake(), {"event": b"["})
+        route(intake, 2)
+        shop.drain()
+        quarantine = Quarantine(shop.client, shop.keys)
+        quarantine.replay(quarantine.list())
+        again = {entry.event: entry.quiet for entry in intake.read(10)}
+        assert again == {late: True, b"{": True, b"[": False}
+
+    def test_the_intake_takes_no_entries_but_events(self, shop, intake):
+        shop.client.xadd(shop.keys.intake(), {"kind": "erase", "event": EVENTS[0]})
+        route(intake, 2)
+        (held,) = Quarantine(shop.client, shop.keys).list()
+        assert (held.reason, held.event) == ("unknown_kind", EVENTS[0])
+
+    def test_how_large_and_deep_an_event_may_be_holds_on_the_way_too(self, shop, door, intake):
+        door.emit(map(Arrival, EVENTS[:1]))
+        route(intake, 2, reading=Reading(max_bytes=20))
+        assert [one.reason for one in Quarantine(shop.client, shop.keys).list()] == ["too_large"]
 
 
 class TestLag:

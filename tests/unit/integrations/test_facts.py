@@ -377,7 +377,7 @@ class TestRouting:
 
     def test_an_event_about_nobody_is_refused(self):
         assert customer_of(raw(type="track", event="x")).reason == "missing_customer"
-        assert customer_of(raw(userId="u\n")) == Rejected(
+        assert customer_of(raw(type="page", userId="u\n")) == Rejected(
             "control_character", "userId", "An id or a name contains a control character."
         )
-        assert customer_of(raw(userId={"a": 1})).reason == "wrong_type"
+        assert customer_of(raw(type="page", userId={"a": 1})).reason == "wrong_type"

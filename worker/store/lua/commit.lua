@@ -8,7 +8,8 @@
 --       8 strings of meta  9 loud marks  10 quiet marks  11 new customers  12 quarantined  13 sequence
 --       14 single entries still to come (0 = none, see `begin`)
 --       then: meta field, value ..; loud customer ..; quiet customer ..; new customer, due [Unix s] ..;
---       quarantined id, reason, path, detail, raw ..; write offset, bytes ..
+--       quarantined id, reason, path, detail, raw, quiet ('1' or '') ..;
+--       write offset, bytes ..
 --       offset -1: a profile, whole; -2: another whole value, held back until its profile
 -- Returns 1 applied, 2 the cursor is at the target already, 0 refused (other epoch or cursor).
 -- A server keeps what a failing script wrote. So everything is checked first; all writes are absolute,
@@ -20,7 +21,7 @@ if argc ~= #ARGV then return redis.error_reply('ERR commit: expected ' .. ARGV[1
 local n_meta, n_loud, n_quiet = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local n_new, n_bad, seq = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13]
 local n_writes = #KEYS - 11
-if 14 + n_meta + n_loud + n_quiet + 2 * n_new + 5 * n_bad + 2 * n_writes ~= argc then
+if 14 + n_meta + n_loud + n_quiet + 2 * n_new + 6 * n_bad + 2 * n_writes ~= argc then
   return redis.error_reply('ERR commit: the counts do not add up')
 end
 local expected_types = {'hash', 'string', 'string', 'hash', 'stream', 'zset', 'zset', 'set', 'zset',
@@ -63,10 +64,11 @@ for i = at + 1, at + 2 * n_new, 2 do
   redis.call('ZADD', KEYS[9], 'NX', ARGV[i + 1], ARGV[i])
 end
 at = at + 2 * n_new
-for i = at + 1, at + 5 * n_bad, 5 do
-  hold(ARGV[i], 'reason', ARGV[i + 1], 'path', ARGV[i + 2], 'detail', ARGV[i + 3], 'event', ARGV[i + 4])
+for i = at + 1, at + 6 * n_bad, 6 do
+  hold(ARGV[i], 'reason', ARGV[i + 1], 'path', ARGV[i + 2], 'detail', ARGV[i + 3],
+       'event', ARGV[i + 4], 'quiet', ARGV[i + 5])
 end
-at = at + 5 * n_bad
+at = at + 6 * n_bad
 if ARGV[7] ~= '' then
   local delta = {'MAXLEN', '~', '5000', ARGV[4], 'seq', seq, 'changed', ARGV[7]}
   if was_tried(redis.pcall('XADD', KEYS[10], unpack(delta))) then
