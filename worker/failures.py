@@ -46,6 +46,7 @@ _SPEAKING: Final = {
     "BusyTrainingError": TEMPORARY,
     "LostTrainingError": TEMPORARY,
     "CancelledTrainingError": FAILED,
+    "FailedTrainingError": FAILED,
     "DestinationsError": FAILED,
     "UnknownAdapterError": FAILED,
     "OptionsError": FAILED,

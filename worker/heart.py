@@ -31,7 +31,7 @@ class Heart:
         self._lease_ms = lease_ms
         self._clock = clock
         self._stage = ("begin", 0.0)
-        self._standing = Standing.KEPT
+        self._standing = dict.fromkeys(kinds, Standing.KEPT)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="heart", daemon=True)
 
@@ -48,21 +48,25 @@ class Heart:
         self._stop.set()
         self._thread.join()
 
-    def tell(self, stage: str, done: float) -> None:
+    def tell(self, stage: str, done: float, kind: str = "") -> None:
         """How far the training is.
 
         stage   what it does now
         done    part of it that is done, 0 to 1
-        Raises  LostTrainingError, CancelledTrainingError: stop, and publish nothing
+        kind    whose training it does; "" = of all
+        Raises  LostTrainingError, CancelledTrainingError: this kind, or all of them, shall stop and
+                publish nothing
         """
         is_new = stage != self._stage[0]
         self._stage = (stage, done)
         if is_new:
             self._beat()
-        if self._standing is Standing.LOST:
-            raise LostTrainingError("the training was taken over by another")
-        if self._standing is Standing.CANCELLED:
+        heard = {self._standing[one] for one in ([kind] if kind else self._kinds)}
+        if Standing.KEPT in heard:
+            return
+        if Standing.CANCELLED in heard:
             raise CancelledTrainingError("the training was cancelled")
+        raise LostTrainingError("the training was taken over by another")
 
     def _beat(self) -> None:
         stage, done = self._stage

@@ -74,6 +74,7 @@ class LiveModels:
         self._clock = clock
         self._live = Live()
         self._looked = float("-inf")
+        self._missed = ""
 
     def current(self) -> Live:
         """The models for the next batch."""
@@ -83,7 +84,18 @@ class LiveModels:
             self._look()
         return self._live
 
+    def reached(self) -> Live:
+        """The models that are live now, for who compares with them and must not do without one.
+
+        Raises StorageError: the place where one is kept does not answer.
+        """
+        self._look()
+        if self._missed:
+            raise StorageError(self._missed)
+        return self._live
+
     def _look(self) -> None:
+        self._missed = ""
         current = self._store.current()
         if current.generation == self._live.generation:
             return
@@ -100,6 +112,7 @@ class LiveModels:
                     held[kind] = version
                 except StorageError as error:
                     generation = self._live.generation  # it may answer at the next look
+                    self._missed = str(error)
                     log.warning("model not reached", model=kind, version=major, reason=str(error))
                 except ArtifactError as error:
                     log.warning("model refused", model=kind, version=major, reason=str(error))

@@ -22,7 +22,6 @@ from worker.store.models import (
     KINDS,
     BusyTrainingError,
     Claim,
-    LostTrainingError,
     ModelStore,
 )
 from worker.store.population import Population
@@ -30,6 +29,7 @@ from worker.store.training import Run, TrainingDesk
 from worker.store.verdicts import Verdict
 from worker.telemetry import logger
 from worker.training import forecasts, gate, recommendations, segments
+from worker.training.course import Course
 from worker.training.data import Progress, TrainingData, collect
 from worker.training.gate import AUTOMATIC, Promotion
 from worker.training.provenance import of_data, told
@@ -39,6 +39,10 @@ log = logger(__name__)
 LEASE_MS: Final = 60_000
 #: A training that ended its trainer so often is given up.
 MOST_ATTEMPTS: Final = 3
+
+
+class FailedTrainingError(RuntimeError):
+    """A model could not be fitted or stored; the text names it and says why."""
 
 
 class Published(NamedTuple):
@@ -109,42 +113,54 @@ class Retrain:
     ) -> list[Published]:
         """Train some kinds of model on all events before now, in this process.
 
-        Raises TooFewError, BusyTrainingError (the request waits for whoever trains), and
-        CancelledTrainingError.
+        Raises TooFewError, BusyTrainingError (the request waits for whoever trains), StorageError
+        (the same), CancelledTrainingError, and FailedTrainingError: what could be fitted is
+        published.
         """
         self.request(kinds, reason=reason)
-        return self._train(kinds, progress, everything=True)
+        published, failed = self._train(kinds, progress, everything=True)
+        if failed:
+            raise FailedTrainingError("; ".join(failed))
+        return published
 
     def serve(self, progress: Progress | None = None) -> list[Published]:
         """Train what waits, until nothing does; also what a trainer that ended left behind.
 
-        Raises TooFewError.
+        Raises TooFewError, StorageError (what waits goes on waiting).
         """
         published: list[Published] = []
         while wanted := self._desk.wanted():
             try:
-                published += self._train(wanted, progress, everything=False)
+                published += self._train(wanted, progress, everything=False)[0]
             except (BusyTrainingError, CancelledTrainingError) as error:
                 log.info("training put off", reason=str(error))
         return published
 
     def _train(
         self, kinds: Sequence[str], progress: Progress | None, *, everything: bool
-    ) -> list[Published]:
+    ) -> tuple[list[Published], list[str]]:
+        """The new versions, and of each kind that failed the sentence. A kind that failed keeps its
+        run, which begins anew when the lease has run out, three times at most.
+        """
+        live = LiveModels(self._models, self._clock).reached()
         token = secrets.token_hex(8)
         runs = self._take(kinds, token)
         if len(runs) < len(kinds) and (everything or not runs):
             for run in runs:
-                self._desk.request(run.kind, run.reasons[0], run.started_ms)
+                for reason in run.reasons:
+                    self._desk.request(run.kind, reason, run.started_ms)
                 self._desk.end(run.kind, token)
             raise BusyTrainingError("another training runs")
         heart = Heart(self._desk, [run.kind for run in runs], token, self._lease_ms, self._clock)
+        course = Course(heart, progress)
         try:
             with heart:
-                return self._fit(runs, token, heart, progress)
+                published = self._fit(runs, live, token, course)
         finally:
             for run in runs:
-                self._desk.end(run.kind, token)
+                if run.kind not in course.failed:
+                    self._desk.end(run.kind, token)
+        return published, [f"{kind}: {why}" for kind, why in course.failed.items()]
 
     def _take(self, kinds: Sequence[str], token: str) -> list[Run]:
         runs = []
@@ -159,64 +175,52 @@ class Retrain:
                 runs.append(run)
         return runs
 
-    def _fit(
-        self, runs: Sequence[Run], token: str, heart: Heart, progress: Progress | None
-    ) -> list[Published]:
-        def tell(stage: str, done: float) -> None:
-            heart.tell(stage, done)
-            if progress is not None:
-                progress(stage, done)
-
-        known = self._models.current().versions
+    def _fit(self, runs: Sequence[Run], live: Live, token: str, course: Course) -> list[Published]:
+        """Each kind by itself; published when all are fitted."""
+        known = dict(live.published)
         data = collect(
             self._population,
-            self._current(),
+            live,
             self._rules,
             self._clock.now_s(),
-            tell,
+            course.tell,
             discount_rate_year=self._discount_rate_year,
         )
         if self._catalog is not None:
             data = data._replace(catalog=attributes(self._catalog.products()))
         judge = gate.Judge(self._population, self._models, self._promotion, data, known)
-        fitted = []
-        for number, run in enumerate(runs):
-            start = self._clock.monotonic()
-            tell(f"fit {run.kind}", number / len(runs))
-            arrays, meta = _FITS[run.kind](data)
-            seconds = self._clock.monotonic() - start
-            evaluate = partial(tell, f"evaluate {run.kind}")
-            evaluate(0.0)
-            verdict, judged = judge(run.kind, arrays, meta, self._clock.now_s(), evaluate)
-            fitted.append(Fitted(run, arrays, meta, seconds, verdict, judged))
-        published = self._publish_all(fitted, data, token, known, tell)
+        fitted: list[Fitted] = []
+        published: list[Published] = []
+
+        def fit(run: Run) -> None:
+            fitted.append(self._fitted(run, data, judge, course))
+
+        def publish(number: int, one: Fitted) -> None:
+            kind = one.run.kind
+            course.tell("publish", number / len(fitted), kind)
+            version = self._publish(one, data, Claim(token, known.get(kind, 0)))
+            published.append(Published(kind, version, one.seconds, one.verdict))
+
+        for run in runs:
+            course.try_one(run.kind, partial(fit, run))
+        for number, one in enumerate(fitted):
+            course.try_one(one.run.kind, partial(publish, number, one))
+        if course.stopped and not published and not course.failed:
+            raise course.stopped[0]
         if any(one.verdict.is_live and one.kind not in known for one in published):
             self._population.ripen(self._clock.now_s(), 0)
         return published
 
-    def _current(self) -> Live:
-        """What speaks now; a version that cannot be read counts as none."""
-        return LiveModels(self._models, self._clock).current()
-
-    def _publish_all(
-        self,
-        fitted: Sequence[Fitted],
-        data: TrainingData,
-        token: str,
-        known: Mapping[str, int],
-        tell: Progress,
-    ) -> list[Published]:
-        published = []
-        for number, one in enumerate(fitted):
-            kind = one.run.kind
-            tell("publish", number / len(fitted))
-            try:
-                version = self._publish(one, data, Claim(token, known.get(kind, 0)))
-            except LostTrainingError as error:
-                log.warning("model not published", kind=kind, reason=str(error))
-            else:
-                published.append(Published(kind, version, one.seconds, one.verdict))
-        return published
+    def _fitted(self, run: Run, data: TrainingData, judge: gate.Judge, course: Course) -> Fitted:
+        start = self._clock.monotonic()
+        fitting = partial(course.tell, f"fit {run.kind}", kind=run.kind)
+        fitting(0.0)
+        arrays, meta = _FITS[run.kind](data._replace(tell=fitting))
+        seconds = self._clock.monotonic() - start
+        evaluate = partial(course.tell, f"evaluate {run.kind}", kind=run.kind)
+        evaluate(0.0)
+        verdict, judged = judge(run.kind, arrays, meta, self._clock.now_s(), evaluate)
+        return Fitted(run, arrays, meta, seconds, verdict, judged)
 
     def _publish(self, one: Fitted, data: TrainingData, claim: Claim) -> int:
         model: dict[str, Any] = dict(one.meta)

@@ -23,6 +23,7 @@ from worker.clock import Clock
 from worker.index import triplets
 from worker.live import LiveModels, load
 from worker.refresh_rules import RefreshRules
+from worker.registry.artifact import StorageError
 from worker.store.models import ArtifactError, Change, ModelStore
 from worker.store.population import Population, Resident
 from worker.store.shadows import Shadowed, ShadowStore
@@ -43,6 +44,7 @@ LOCK: Final = "shadow"
 LEASE_MS: Final = 600_000
 #: Customers that are scored in one look, and commits of a shard that are looked at.
 MOST_SCORED: Final = 300
+LEAST_SCORED: Final = 20
 COMMITS: Final = 20
 #: Lists are made among so many customers more.
 NEIGHBORS: Final = 2_000
@@ -106,7 +108,11 @@ class Shadow:
             if version != newest[kind]:
                 self._decide(kind, version, held, "refused", f"version {newest[kind]} is newer")
                 continue
-            one = self._scored(kind, version, held)
+            try:
+                one = self._scored(kind, version, held)
+            except StorageError as error:  # it may answer at the next look
+                log.warning("version could not be judged", kind=kind, reason=str(error))
+                continue
             if one is None:
                 continue
             scored += 1
@@ -115,8 +121,11 @@ class Shadow:
         return Looked(scored, tuple(promoted))
 
     def _scored(self, kind: str, version: int, held: Verdict) -> Shadowed | None:
-        """Begin, or score what changed since the last look; None where it is out of the shadow."""
-        live = LiveModels(self._models, self._clock).current()
+        """Begin, or score what changed since the last look; None where it is out of the shadow.
+
+        Raises StorageError.
+        """
+        live = LiveModels(self._models, self._clock).reached()
         champion = live.version(kind) or 0
         one = self._store.get(kind, version)
         now_s = self._clock.now_s()
@@ -135,6 +144,8 @@ class Shadow:
         try:
             new = load(self._models.read(kind, version))
             figures, count = self._compare(old, new, self._chosen(names))
+        except StorageError:
+            raise
         except (ArtifactError, ModelError) as error:
             self._decide(kind, version, held, "waiting", f"it could not be scored: {error}")
             return None
@@ -207,6 +218,9 @@ class Shadow:
         return priced(cut_at(residents, at_s), self._calendar, self._rules.exchange())
 
     def _is_over(self, one: Shadowed) -> bool:
+        """It lasts until somebody was scored: what nobody came to try has shown nothing."""
+        if one.customers < LEAST_SCORED:
+            return False
         days, events = self._promotion.shadow_days, self._promotion.shadow_events
         if days and self._clock.now_s() - one.begun_s >= days * DAY_S:
             return True
@@ -230,6 +244,9 @@ class Shadow:
         change = Change(one.kind, one.version, one.champion, now_s, why)
         try:
             done = self._models.promote_kept(change, held)
+        except StorageError as error:  # it may answer at the next look
+            log.warning("version could not be judged", kind=one.kind, reason=str(error))
+            return False
         except ArtifactError as error:
             self._decide(one.kind, one.version, held, "refused", str(error))
             return False

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from worker import pump
 from worker.app import EMIT, NO_LIMIT_S, app, send
 from worker.process import runtime, settings
+from worker.registry.artifact import StorageError
 from worker.route import route
 from worker.store.door import Arrival, BusyError
 from worker.store.models import KINDS, TooFewError
@@ -146,8 +147,8 @@ def train() -> None:
     """
     try:
         published = runtime().retrain.serve()
-    except TooFewError as error:
-        log.info("training put off", reason=str(error))
+    except (TooFewError, StorageError) as error:
+        log.warning("training put off", reason=str(error))
         return
     except MemoryShortError as error:
         log.error("training refused", reason=str(error))  # noqa: TRY400  no trace

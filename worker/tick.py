@@ -18,6 +18,11 @@ ORDERED_MS: Final = 10_000
 #: A shard whose oldest entry is older than this gets an order of its own, beside the pumps.
 STALE_MS: Final = 15_000
 TRAIN_EVERY_S: Final = 30
+#: A first training that found too few buyers is tried again after so long for each customer whose
+#: profile it read, within these bounds [ms].
+WAIT_MS_EACH: Final = 120
+LEAST_WAIT_MS: Final = 120_000
+MOST_WAIT_MS: Final = 3_600_000
 #: Why the second version of the forecasts is fitted.
 SEARCH: Final = "the first version is level 1 alone: all candidates are tried"
 #: Segments follow the customers so long after they were fitted, and from then on as often.
@@ -110,26 +115,36 @@ class Tick:
         wants = self._plan.snapshots and "recommendations" in current
         if wants and self._once("snapshot", SNAPSHOT_MS):
             self._order("models.snapshot")
-        if any(kind not in current for kind in KINDS):
-            if self._population.count() >= self._plan.min_customers and self._once(
-                "train", 120_000
-            ):
-                self._order("models.retrain", None, "first")
-            return
-        if self._is_first_forecast() and self._once("search", 3_600_000):
+        missing = [kind for kind in KINDS if kind not in current]
+        if missing:
+            self._begin(missing)
+        elif self._is_first_forecast() and self._once("search", 3_600_000):
             self._order("models.retrain", ["forecasts"], SEARCH)
             return
+        present = [kind for kind in KINDS if kind in current]
+        if not present:
+            return
         self._look_after(current, now_s)
-        oldest_s = min(self._models.versions(kind)[0][1] for kind in KINDS)
+        oldest_s = min(self._models.versions(kind)[0][1] for kind in present)
         if now_s - oldest_s > self._plan.retrain_interval_s and self._once("train", 3_600_000):
-            self._order("models.retrain", None, "age")
+            self._order("models.retrain", present if missing else None, "age")
+
+    def _begin(self, missing: list[str]) -> None:
+        """A first training, where there may be customers enough. Who has bought is known only when
+        all profiles are read: the more there are, the longer until they are read in vain again.
+        """
+        customers = self._population.count()
+        wait_ms = min(MOST_WAIT_MS, max(LEAST_WAIT_MS, WAIT_MS_EACH * customers))
+        if customers >= self._plan.min_customers and self._once("first", wait_ms):
+            self._order("models.retrain", missing if len(missing) < len(KINDS) else None, "first")
 
     def _look_after(self, current: Mapping[str, int], now_s: int) -> None:
         """What live models need between two trainings."""
-        fitted_s = dict(self._models.versions("segments")).get(current["segments"], 0)
-        due = now_s - fitted_s > FOLLOW_EVERY_S and not self._locks.held(FOLLOWED)
-        if due and self._once("follow", 600_000):
-            self._order("segments.follow")
+        if "segments" in current:
+            fitted_s = dict(self._models.versions("segments")).get(current["segments"], 0)
+            due = now_s - fitted_s > FOLLOW_EVERY_S and not self._locks.held(FOLLOWED)
+            if due and self._once("follow", 600_000):
+                self._order("segments.follow")
         grown = self._grown() and self._once("watch-grown", 3_600_000)
         if grown or (not self._locks.held(WATCHED) and self._once("watch", 600_000)):
             self._order("models.watch")
@@ -142,7 +157,9 @@ class Tick:
     def _grown(self) -> bool:
         """Are there many more customers than some model was trained on?"""
         try:
-            newest = [(kind, self._models.versions(kind)[0][0]) for kind in KINDS]
+            newest = [
+                (kind, found[0][0]) for kind in KINDS if (found := self._models.versions(kind))
+            ]
             least = min(self._models.head(*one).get("customers", 0) for one in newest)
         except ArtifactError:
             return False

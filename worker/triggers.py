@@ -139,12 +139,11 @@ class Watch:
         return figures
 
     def _catalog_growth(self, version: int, head: Any, now_s: int) -> list[Figure]:
-        items, then = self._catalog.count(), int(head.get("catalog_items", 0))
-        if not then:
+        then = head.get("catalog_items")
+        if then is None:
             return []
-        return [
-            Figure("recommendations", "catalog", version, items / then, MORE_ITEMS, True, now_s)
-        ]
+        growth = self._catalog.count() / max(1, int(then))
+        return [Figure("recommendations", "catalog", version, growth, MORE_ITEMS, True, now_s)]
 
     def _sample(self, at_s: int) -> list[View]:
         """A uniform sample as of an instant: of the same customers, whatever the instant."""

@@ -76,6 +76,7 @@ def fit_bundle(
             report += [_abstained(target, horizon) for target in TARGETS]
             continue
         part = _Part(progress, index / len(wanted), 1 / len(wanted))
+        part(0.0)
         found, told = _fit_horizon(sheets, as_of_day + 1, (windows, without), seed, part)
         heads += found
         report += told

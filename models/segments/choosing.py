@@ -1,6 +1,6 @@
 """Which algorithm and how many segments: what they tell of the next window, if they are stable."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -72,6 +72,7 @@ def choose(
     feature_set: str = "shipped",
     algorithms: Sequence[str] = CANDIDATES,
     sizes: Sequence[int] = SIZES,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Choice:
     """Try all on the window [today - horizon, today) that has just closed.
 
@@ -81,6 +82,7 @@ def choose(
 
     today     days since 1970-01-01; nothing of today itself is used
     sizes     tried for each algorithm; DBSCAN and the rules are tried once
+    progress  called with the part done, 0 to 1
     Raises    ShapeError, DomainError (fewer than 30 customers before the window, or none of them
               bought in it, or all did), NumericError
     """
@@ -96,11 +98,15 @@ def choose(
     if not 0 < bought.mean() < 1:
         raise DomainError("a closed window in which none or all have bought tells nothing")
     fold = rng.permutation(len(table)) % _FOLDS
-    scores = [
-        _score(algorithm, k, table, features, bought, spent, fold, rng)
+    ways = [
+        (algorithm, k)
         for algorithm in algorithms
         for k in (sizes if algorithm not in {"dbscan", "rfm_rules"} else sizes[:1])
     ]
+    scores = []
+    for number, way in enumerate(ways):
+        progress(number / len(ways))
+        scores.append(_score(*way, table, features, bought, spent, fold, rng))
     fit_for_use = [score for score in scores if not score.problem]
     ranked = _ranked(fit_for_use or scores)
     rest = [score for score in scores if score not in ranked]

@@ -218,8 +218,8 @@ def promote(
 ) -> None:
     """Make a stored version live: also an older one, to undo a training.
 
-    One that the gate refused needs --force. Customers get insights of it with their next event, or
-    when the clock is due.
+    One that the gate refused needs --force. Running workers take it within a second, and every
+    customer is scored anew in the background.
     """
     from worker.failures import RefusedError  # noqa: PLC0415  nothing unused is loaded
 

@@ -50,8 +50,7 @@ def compare(
 def rollback(kind: WhichKind, as_json: AsJson = False) -> None:
     """Make the version live again that was live before this one.
 
-    Running workers take it within a second; customers get insights of it with their next event, or
-    when the clock is due.
+    Running workers take it within a second, and every customer is scored anew in the background.
     """
     with session() as active:
         version = active.models.rollback(kind, active.clock.now_s())

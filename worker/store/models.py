@@ -363,16 +363,21 @@ class ModelStore:
         """Forget a version. The live one cannot be dropped: ArtifactError."""
         if self.current().versions.get(kind) == version:
             raise ArtifactError(f"{kind} {version} is live")
-        k = self._keys
-        value = self._client.get(k.model(kind, version))
+        k, name = self._keys, f"{kind}:{version}"
+        newest = int(self._client.hget(k.models(), name) or 0)
+        minors = range(max(1, newest - MINORS_KEPT + 1), newest + 1)
+        named = [k.model(kind, version), *(k.model_minor(kind, version, one) for one in minors)]
+        values = self._client.mget(named)
         pipeline = self._client.pipeline(transaction=False)
         pipeline.zrem(k.model_versions(kind), version)
-        pipeline.delete(k.model(kind, version))
-        pipeline.hdel(k.model_verdicts(), f"{kind}:{version}")
-        pipeline.hdel(k.model_shadows(), f"{kind}:{version}")
+        pipeline.delete(*named)
+        pipeline.hdel(k.models(), name)
+        pipeline.hdel(k.model_verdicts(), name)
+        pipeline.hdel(k.model_shadows(), name)
         pipeline.execute()
-        if value is not None:
-            self._storage.forget(value)
+        for value in values:
+            if value is not None:
+                self._storage.forget(value)
 
     def versions(self, kind: str) -> list[tuple[int, int]]:
         """(version, Unix s of publication), newest first."""

@@ -95,8 +95,8 @@ class TrainingDesk:
 
     def beat(
         self, kinds: Sequence[str], token: str, lease_ms: int, at_ms: int, stage: str, done: float
-    ) -> Standing:
-        """Tell how far the training of some kinds is; the worst of what is heard."""
+    ) -> dict[str, Standing]:
+        """Tell how far the training of some kinds is; what each hears."""
         k = self._keys
         calls = [
             Call(
@@ -106,11 +106,8 @@ class TrainingDesk:
             )
             for kind in kinds
         ]
-        heard = {Standing(int(reply)) for reply in self._scripts.run_all(calls)}
-        for worst in (Standing.LOST, Standing.CANCELLED):
-            if worst in heard:
-                return worst
-        return Standing.KEPT
+        heard = (Standing(int(reply)) for reply in self._scripts.run_all(calls))
+        return dict(zip(kinds, heard, strict=True))
 
     def end(self, kind: str, token: str) -> bool:
         """The training is over; False when it was somebody else's."""

@@ -38,6 +38,7 @@ class TrainingData(NamedTuple):
     live        the models that speak now
     catalog     what is known of items
     watermarks  where each shard stood before it was read
+    tell        hears what part of a fit is done, 0 to 1; raises to end it
     """
 
     at_s: int
@@ -50,6 +51,7 @@ class TrainingData(NamedTuple):
     live: Live
     catalog: Mapping[str, Attributes] = NO_CATALOG
     watermarks: tuple[Watermark, ...] = ()
+    tell: Callable[[float], None] = lambda _: None
 
     @property
     def buyers(self) -> int:

@@ -35,5 +35,6 @@ def fit(data: TrainingData) -> tuple[Arrays, Meta]:
         windows=0 if first else WINDOWS,
         without=WITHOUT,
         seed=data.at_s % 2**32,
+        progress=data.tell,
     )
     return to_state(fitted)

@@ -33,6 +33,12 @@ def fit(data: TrainingData) -> tuple[Arrays, Meta]:
     found = triplets(data.views, items, data.calendar, ServiceItems(data.rules.service_items))
     texts = [text_of(data.catalog.get(item)) for item in items.ids]
     judged: list[tuple[Choices, ...]] = []
+
+    def told(found: tuple[Choices, ...]) -> None:
+        data.tell(0.6)
+        judged.append(found)
+
+    data.tell(0.1)
     fitted = fit_recommender(
         found,
         items.ids,
@@ -40,8 +46,9 @@ def fit(data: TrainingData) -> tuple[Arrays, Meta]:
         as_of_day=data.today,
         content=fit_content(texts) if any(texts) else NO_CONTENT,
         rng=np.random.default_rng(data.at_s),
-        told=judged.append,
+        told=told,
     )
+    data.tell(0.9)
     arrays, meta = to_state(replace(fitted, favorites=_favorites(data, found, fitted)))
     return arrays, {**meta, "quality": [row for part in judged for row in _quality(part)]}
 

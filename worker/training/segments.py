@@ -56,6 +56,7 @@ def _choice(
                 rng=rng,
                 algorithms=(algorithm,) if algorithm else CANDIDATES,
                 sizes=(k,) if k else SIZES,
+                progress=data.tell,
             )
     except ModelError as error:
         return None, f"nothing to choose by: {error}"

@@ -124,7 +124,13 @@ def train_badly(shop, monkeypatch, kind):
 
 def test_the_first_goes_live_at_once_and_newer_ones_when_they_are_no_worse(shop):
     assert shop.live == dict.fromkeys(KINDS, 1)
-    verdicts = shop.train()
+    told = []
+    made = shop.runtime.retrain.run(reason="x", progress=lambda *one: told.append(one))
+    verdicts = {one.kind: one.verdict for one in made}
+    for kind in KINDS:
+        parts = [part for stage, part in told if stage == f"fit {kind}"]
+        assert len(parts) > 1, "a long fit tells how far it is, and hears of an end"
+        assert parts == sorted(parts)
     assert {kind: one.state for kind, one in verdicts.items()} == dict.fromkeys(KINDS, "promoted")
     assert shop.live == dict.fromkeys(KINDS, 2)
     told = shop.runtime.models.head("forecasts", 2)["gate"]

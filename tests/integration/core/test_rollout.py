@@ -124,6 +124,20 @@ def test_the_rate_bounds_how_many_are_scored(shop):
     assert time.monotonic() - begun > len(NAMES) / 20.0 - 1.1, "at most one second's are ahead"
 
 
+def test_less_than_one_customer_a_second_makes_progress_too(shop):
+    shop.segments(50.0, 90.0)
+    generation = shop.models.current().generation
+    shop.rollouts.begin(generation, {"segments": 2}, len(NAMES), 0)
+    shop.client.hdel(shop.keys.rollout(), "next_ms")  # as after a pause
+
+    def permitted(rate):
+        return shop.rollouts.permit('{"segments": 2}', 10, rate).customers
+
+    assert permitted(0.5) == 1, "the first at once"
+    assert permitted(0.5) == 0, "the next in two seconds"
+    assert permitted(10_000.0) == 0, "and no sooner"
+
+
 def test_a_crash_between_taking_and_writing_loses_nobody(shop):
     shop.segments(50.0, 90.0)
     dying = shop.refresh()

@@ -96,13 +96,16 @@ class TestRuns:
         again = begin(desk, token="two")
         assert (again.reasons, again.attempts) == (("a", "b"), 2)
         assert desk.waiting() == []
-        assert desk.beat(["segments"], "one", LEASE_MS, 9, "fit", 0.5) is Standing.LOST
+        assert desk.beat(["segments"], "one", LEASE_MS, 9, "fit", 0.5) == {
+            "segments": Standing.LOST
+        }
         assert not desk.end("segments", "one"), "a zombie ends nothing"
 
     def test_progress_is_seen_while_it_runs(self, desk):
         desk.request("segments", "a", 1)
         begin(desk)
-        assert desk.beat(["segments"], "one", LEASE_MS, 9, "read profiles", 0.25) is Standing.KEPT
+        heard = desk.beat(["segments"], "one", LEASE_MS, 9, "read profiles", 0.25)
+        assert heard == {"segments": Standing.KEPT}
         run = desk.running()[0]
         assert (run.stage, run.done, run.beat_ms, run.alive) == ("read profiles", 0.25, 9, True)
 
@@ -218,12 +221,23 @@ class TestVersions:
         assert store.superfluous("segments", keep=2) == [2]
         assert json.loads(redis_client.lindex(KEYS.model_log(), 0))["version"] == 3
 
+    def test_minors_go_with_their_version(self, store, redis_client):
+        self.publish(store, 1)
+        for minor in (1, 2):
+            assert store.publish_minor("segments", (1, minor), {}, {"model": {}}, 2)
+        self.publish(store, 3)
+        store.drop("segments", 1)
+        left = {key for key in redis_client.scan_iter() if b"model:segments:" in key}
+        assert left == {KEYS.model("segments", 2).encode()}
+        assert not redis_client.hexists(KEYS.models(), "segments:1")
+
 
 def test_the_desk_works_on_a_cluster(redis_cluster):
     desk, store = TrainingDesk(redis_cluster, KEYS), ModelStore(redis_cluster, KEYS)
     desk.request("segments", "a", 1)
     assert begin(desk).reasons == ("a",)
-    assert desk.beat(["segments"], "one", LEASE_MS, 2, "fit", 0.0) is Standing.KEPT
+    heard = desk.beat(["segments"], "one", LEASE_MS, 2, "fit", 0.0)
+    assert heard == {"segments": Standing.KEPT}
     assert store.publish("segments", {}, {"model": {}}, 1, Claim("one", 0)) == 1
     assert store.publish("segments", {}, {"model": {}}, 2, Claim("one", 1)) == 2
     assert store.rollback("segments", 3) == 1

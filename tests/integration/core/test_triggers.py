@@ -99,6 +99,8 @@ def test_the_catalog_asks_for_recommendations_alone(shop):
     state = shop.runtime.catalog.put
     state(Stated(Product(f"i{n}"), T0) for n in range(8))
     shop.at(401)
+    assert shop.watch() == ["recommendations"], "there was none"
+    shop.runtime.locks.release("asked:recommendations", "1")
     shop.runtime.retrain.run(("recommendations",), reason="catalog")
     shop.at(402)
     assert "recommendations" not in shop.watch()

@@ -88,6 +88,24 @@ def test_the_first_training_waits_for_enough_customers(beat):
     assert beat.run() == [], "it was ordered"
 
 
+def test_a_first_training_in_vain_is_tried_again_the_later_the_more_there_is_to_read(beat):
+    beat.shop.put([viewed(f"c{n}", "tea", f"e{n}", T0) for n in range(3_000)])
+    beat.shop.drain()
+    first = ("models.retrain", None, "first")
+    assert first in beat.run()
+    lock = beat.shop.keys.lock("ordered:first")
+    assert 350_000 < beat.shop.client.pttl(lock) <= 360_000
+
+
+def test_while_one_kind_lacks_a_version_the_others_are_looked_after(beat):
+    beat.models.publish("segments", {}, {}, beat.clock.now_s())
+    beat.shop.put([viewed(name, "tea", name, T0) for name in ("ann", "bob")])
+    beat.shop.drain()
+    orders = beat.run()
+    assert ("models.retrain", ["recommendations", "forecasts"], "first") in orders
+    assert ("models.watch",) in orders
+
+
 def test_a_training_that_waits_or_was_left_behind_is_ordered_again(beat):
     beat.run()
     beat.desk.request("segments", "check", beat.clock.now_ms())
