@@ -8,6 +8,7 @@ replay_check  20 worker kills and 3 server kills under 50,000 events, compared w
 segments      a year replayed: segments that follow, stay and mean something (a minute)
 forecasts     our choice of forecast on Complete Journey beside its peers (minutes)
 refresh       CPU of refreshing forecasts, level 1 and 2
+pushes        how many customers a day hear from us of silence alone
 retraining    alarms and policies of training anew, replayed (minutes)
 recommendations  quality on Complete Journey beside the methods of the field (an hour)
 """
@@ -25,6 +26,7 @@ from benchmarks import (
     latency,
     neighbors,
     pipeline,
+    pushes,
     refresh,
     replay_check,
     retraining,
@@ -41,6 +43,7 @@ ALL: dict[str, Callable[[Sequence[str]], int]] = {
     "segments": segments.main,
     "forecasts": forecasts.main,
     "refresh": refresh.main,
+    "pushes": pushes.main,
     "retraining": retraining.main,
     "recommendations": recommendations.main,
 }

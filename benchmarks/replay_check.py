@@ -29,8 +29,8 @@ from benchmarks import oracle, shop
 from benchmarks.fleet import Crm, Fleet, fleet
 from benchmarks.machine import machine
 from benchmarks.server import server_version
-from integrations.encoding import material
 from integrations.insight import CustomerInsight
+from integrations.material import DeadBands, Material, material
 from worker.bootstrap import Runtime
 from worker.embedded import EmbeddedServer
 from worker.follow import follow_of
@@ -42,7 +42,7 @@ from worker.rules.reading import parse
 from worker.settings import Settings
 from worker.store.models import KINDS
 from worker.store.nudges import Nudges
-from worker.store.refreshing import read_insight
+from worker.store.refreshing import Held, read_insight
 from worker.telemetry import configure as configure_logs
 from worker.views import Calendar, View, interacted
 from worker.watchdog import EXIT_CODE
@@ -282,25 +282,25 @@ def _verdict(
     expected = replay.profiles()
     found = oracle.stored_profiles(runtime)
     differences = oracle.compare(found, expected)
-    insights = _insights(runtime, list(expected))
+    stored = _stored(runtime, list(expected))
+    insights = {who: json.loads(held.json) if held.json else {} for who, held in stored.items()}
     return {
         **differences._asdict(),
         "wrong_index_rows": _wrong_rows(runtime, index, expected),
         "wrong_transitions": _wrong_transitions(runtime, insights),
-        "wrong_crm_rows": _wrong_crm_rows(insights, crm),
+        "wrong_crm_rows": _wrong_crm_rows(stored, crm, runtime.refresh_rules.dead_bands),
         "signatures_refused": crm.refused,
         "crm_calls": len(crm.receipts),
     }
 
 
-def _insights(runtime: Runtime, customers: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _stored(runtime: Runtime, customers: Sequence[str]) -> dict[str, Held]:
     k = runtime.keys
     pipeline = runtime.client.pipeline(transaction=False)
     for who in customers:
         pipeline.get(k.insight(k.shard(who), who))
     return {
-        who: json.loads(read_insight(value).json) if value else {}
-        for who, value in zip(customers, pipeline.execute(), strict=True)
+        who: read_insight(value) for who, value in zip(customers, pipeline.execute(), strict=True)
     }
 
 
@@ -362,18 +362,21 @@ def _wrong_transitions(runtime: Runtime, insights: dict[str, dict[str, Any]]) ->
     return wrong
 
 
-def _wrong_crm_rows(insights: dict[str, dict[str, Any]], crm: Crm) -> int:
-    """Customers of whom the CRM does not hold what is known."""
+def _wrong_crm_rows(stored: dict[str, Held], crm: Crm, bands: DeadBands) -> int:
+    """Customers of whom the CRM does not hold what is known: what was material last, as told.
+
+    Both the stored insight and the CRM's must be exactly that, up to the drift that nobody is told.
+    """
     wrong = 0
-    for who, insight in insights.items():
-        held = crm.contacts.get(who)
-        if not insight or held is None:
+    for who, held in stored.items():
+        contact, last = crm.contacts.get(who), Material(held.material, held.told)
+        if not held.json or contact is None:
             wrong += 1
             continue
-        truth, sent = (
-            material(CustomerInsight.model_validate(one)) for one in (insight, held.insight)
+        wrong += any(
+            material(CustomerInsight.model_validate(one), last, bands) != last
+            for one in (json.loads(held.json), contact.insight)
         )
-        wrong += truth != sent
     return wrong
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from integrations.facts import Reading
+from integrations.material import DeadBands
 from worker.batch import Rules
 from worker.clock import Clock, SystemClock
 from worker.currencies import RatesFile
@@ -213,6 +214,9 @@ class Runtime:
                 settings.currency_rates_file,
                 settings.reporting_currency,
                 settings.currency_rate_max_age_days,
+            ),
+            dead_bands=DeadBands(
+                settings.push_probability, settings.push_relative, settings.push_days
             ),
         )
 

@@ -6,8 +6,9 @@ import zlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from integrations.encoding import insight_payload, material
+from integrations.encoding import insight_payload
 from integrations.insight import CustomerInsight
+from integrations.material import Material, material
 from worker.catalog import Stock
 from worker.clock import Clock
 from worker.index import InteractionIndex
@@ -246,21 +247,22 @@ class Refresh:
         now_s: int,
         moved: Sequence[bytes],
     ) -> Refreshed:
-        digest = material(insight).hex()
-        changed = digest != known.held.material
+        held = Material(known.held.material, known.held.told)
+        now = material(insight, held, self._rules.dead_bands)
         return Refreshed(
             mark=mark,
             expected_version=known.held.version,
             seq=known.seq,
             generation=live.generation,
             as_of_s=now_s,
-            material=digest,
+            material=now.digest,
             json=insight_payload(insight),
-            push=_push(mark, before, live) if changed else Push.NOBODY,
+            push=Push.NOBODY if now == held else _push(mark, before, live),
             transitions=tuple(moved),
             next_due_s=self._next_due_s(mark.customer_id, now_s),
             state=encode(before.opening(self._calendar.day(now_s))),
             scored=live.generation if live.is_complete else 0,
+            told=now.told,
         )
 
     def _moves(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from integrations.material import DeadBands
 from worker.currencies import Rates
 from worker.feedback import NO_HOLDOUT, Holdout
 
@@ -20,6 +21,7 @@ class RefreshRules(NamedTuple):
     service_items  ids or patterns of what is no product
     horizons_days  of forecasts, beside 30 and 90
     rates         the newest exchange rates; None = none but the reporting currency is known
+    dead_bands    how far a forecast may drift before anybody is told
     """
 
     batch_size: int
@@ -35,6 +37,7 @@ class RefreshRules(NamedTuple):
     service_items: tuple[str, ...] = ()
     horizons_days: tuple[int, ...] = ()
     rates: Callable[[], Rates] | None = None
+    dead_bands: DeadBands = DeadBands()
 
     def exchange(self) -> Rates:
         """The exchange rates as they are now."""

@@ -177,6 +177,19 @@ class Settings(BaseSettings):
         description="Customers that destinations are told of within an hour because of a new model"
         " alone.",
     )
+    push_probability: float = Field(
+        0.06, ge=0, le=1, description="A probability that moved further is told to destinations."
+    )
+    push_relative: float = Field(
+        0.25, ge=0, le=10, description="Part of expected orders and money that counts as moved."
+    )
+    push_days: int = Field(
+        7,
+        ge=0,
+        le=366,
+        description="Days by which an expected date has to move, or the width of its window where"
+        " that is more.",
+    )
     similar_customers: int = Field(10, ge=1, le=100, description="Similar customers in an insight.")
     recommendations: int = Field(
         10, ge=1, le=100, description="Items in each list of recommendations."

@@ -6,8 +6,8 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from integrations.encoding import material
 from integrations.insight import CustomerInsight
+from integrations.material import Material, material
 from worker.demo.crm import Contacts
 from worker.demo.reactions import Reactions
 from worker.store.inspecting import Inspector
@@ -68,6 +68,7 @@ def _contacts(active: Runtime, contacts: Contacts, last: dict[str, str]) -> list
     """Customers whose contact is not what is stored, or does not know their last event."""
     ids = sorted(last)
     stored = active.refresh_store.load([(active.keys.shard(one), one) for one in ids])
+    bands = active.refresh_rules.dead_bands
     missing = behind = different = 0
     for customer, known in zip(ids, stored, strict=True):
         contact = contacts.by_id.get(customer)
@@ -75,8 +76,9 @@ def _contacts(active: Runtime, contacts: Contacts, last: dict[str, str]) -> list
             missing += 1
         elif contact["through_event_id"] != last[customer]:
             behind += 1
-        elif material(CustomerInsight.model_validate(contact)).hex() != known.held.material:
-            different += 1
+        else:
+            truth = Material(known.held.material, known.held.told)
+            different += material(CustomerInsight.model_validate(contact), truth, bands) != truth
     told = {"are missing": missing, "are behind": behind, "differ from what is stored": different}
     return [f"{count} contacts {what}" for what, count in told.items() if count]
 

@@ -48,6 +48,7 @@ class Held(NamedTuple):
     """The newest insight, as far as the next one needs it; version 0 = there is none.
 
     state  what the next one goes on from and nobody is told: the customer's standing
+    told   the figures that were material last (`integrations.material`)
     """
 
     version: int = 0
@@ -57,6 +58,7 @@ class Held(NamedTuple):
     material: str = ""
     json: bytes = b""
     state: str = ""
+    told: str = ""
 
 
 class Known(NamedTuple):
@@ -90,6 +92,7 @@ class Refreshed(NamedTuple):
     state: str = ""
     not_before: str = ""
     scored: int = 0
+    told: str = ""
 
 
 class RefreshStore:
@@ -227,7 +230,7 @@ def _value(row: Refreshed) -> bytes:
     if not row.json:
         return b""
     numbers = f"{row.expected_version + 1}|{row.seq}|{row.generation}|{row.as_of_s}"
-    return f"{numbers}|{row.material}|{row.state}\n".encode() + row.json
+    return f"{numbers}|{row.material}|{row.state}|{row.told}\n".encode() + row.json
 
 
 def read_insight(value: bytes | None) -> Held:
@@ -235,7 +238,7 @@ def read_insight(value: bytes | None) -> Held:
     if not value:
         return Held()
     head, _, body = value.partition(b"\n")
-    version, seq, generation, as_of_s, material, *state = head.decode().split("|", 5)
+    version, seq, generation, as_of_s, material, *state = head.decode().split("|", 6)
     numbers = (int(version), int(seq), int(generation), int(as_of_s))
     return Held(*numbers, material, body, *state)
 

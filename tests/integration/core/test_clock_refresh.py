@@ -2,14 +2,18 @@
 
 import time
 
+import numpy as np
 import pytest
 
+from models.forecast.bundle import fit_bundle, to_state
+from models.history import from_orders
 from tests.builders import Installation, deliverer, order, refresher
 from tests.integration.core.test_stages import NAMES, T0, FakeCrm
 from worker.clock import ManualClock
 from worker.insights.subject import Previous
 from worker.live import Live
 from worker.refresh import _push
+from worker.store.models import ModelStore
 from worker.store.population import Population
 from worker.store.refreshing import Mark, Push, Refreshed, RefreshStore, read_insight
 
@@ -103,3 +107,28 @@ def test_a_publication_makes_everybodys_turn_come_sooner_never_later(shop, clock
     assert Population(shop.client, shop.keys).ripen(now_s, 100) == len(NAMES)
     assert shop.client.zscore(due, "ann") == now_s - 5
     assert now_s <= shop.client.zscore(due, "bob") <= now_s + 100
+
+
+def test_drift_is_told_when_it_has_added_up_and_an_order_at_once(redis_client):
+    redis_client.flushall()
+    shop = Installation(redis_client, shards=1).create()
+    days = np.array([100, 130, 160, 190])
+    fitted = fit_bundle(from_orders(1, 0 * days, days, 500 + days), 200, currency="EUR", windows=0)
+    arrays, state = to_state(fitted)
+    ModelStore(shop.client, shop.keys).publish("forecasts", arrays, {"model": dict(state)}, 1)
+    clock, outbox = ManualClock(T0 + 3600), shop.keys.outbox(0, "crm")
+    shop.put(order("ann", f"a{ago}", f"a{ago}", T0 - ago * DAY_S, revenue="5") for ago in (0, 20))
+    shop.drain()
+    refresh = refresher(shop.client, shop.keys, clock)
+    refresh.drain()
+    shop.client.delete(outbox)
+    told = 0
+    for _ in range(60):
+        clock.advance(DAY_S)
+        assert refresh.drain() == 1
+        told += shop.client.delete(outbox)
+    assert 1 <= told <= 10
+    shop.put([order("ann", "small", "small", T0 + 60 * DAY_S, revenue="0.01")])
+    shop.drain()
+    refresh.drain()
+    assert shop.client.zrange(outbox, 0, -1) == [b"ann"]

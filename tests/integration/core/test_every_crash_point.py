@@ -12,8 +12,8 @@ from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from integrations.encoding import material
 from integrations.insight import CustomerInsight
+from integrations.material import material
 from tests.builders import (
     T0,
     WEEK_S,
@@ -147,7 +147,7 @@ class Scenario:
 
 
 def _material(row):
-    return material(CustomerInsight.model_validate(row)).hex()
+    return material(CustomerInsight.model_validate(row)).digest
 
 
 @pytest.fixture

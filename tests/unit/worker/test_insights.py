@@ -5,7 +5,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from integrations.encoding import material
+from integrations.material import material
 from models.forecast.bundle import Bundle, fit_bundle
 from models.forecast.forecast import fit_forecaster
 from models.segments.fit import fit_segments

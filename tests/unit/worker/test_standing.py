@@ -39,12 +39,13 @@ def test_the_state_travels_in_the_header_and_older_headers_are_read():
     row = Refreshed(
         mark=Mark(0, "ann", 1, loud=True), expected_version=4, seq=9, generation=2, as_of_s=77,
         material="ab", json=b'{"a":1}', push=Push.ALL, transitions=(), next_due_s=0,
-        state=encode(opened),
+        state=encode(opened), told="0.25;1;;",
     )  # fmt: skip
     held = read_insight(_value(row))
     assert (held.version, held.seq, held.as_of_s, held.json) == (5, 9, 77, b'{"a":1}')
     assert decode(held.state) == opened
-    assert read_insight(b'5|9|2|77|ab\n{"a":1}') == held._replace(state="")
+    assert held.told == "0.25;1;;"
+    assert read_insight(b'5|9|2|77|ab\n{"a":1}') == held._replace(state="", told="")
 
 
 def test_what_the_next_insight_goes_on_from():

@@ -14,7 +14,7 @@
 --       told before [ms] ('' = now)
 -- Returns for each customer 1 written, 0 refused (somebody else wrote, or wrote something newer; or
 -- the clock's turn came while a mark waits: its refresh knows whom to tell, and what the cause is).
--- Header of an insight: version|sequence|generation|as of|material digest|state\n
+-- Header of an insight: version|sequence|generation|as of|material digest|state|told figures\n
 -- Event in a lane: put at [ms]|as of [Unix s]|transition
 -- A row that waits for others' events, or for the cap of a new model, has a due time with half a
 -- millisecond.
