@@ -88,6 +88,10 @@ def open_shop(folder, server, crm, prefix):
     active.deliver.drain()
     work(active, [order_event("c-2", "new-2", now_s - 50)])
     active.deliver.drain()
+    crm.will_answer(400)  # while others are taken: it is the customer's own fault
+    waiting = [row for row, _ in active.deliver_store.waiting(["webhook"])]
+    active.deliver_store.hasten([row for row in waiting if row.customer_id == "c-1"])
+    active.deliver.drain()
     active.client.close()
     return Cli(folder, **values)
 

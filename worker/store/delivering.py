@@ -260,18 +260,22 @@ class DeliverStore:
     def send_again(self, rows: Sequence[Row], now_ms: int) -> int:
         """Put rows into the outbox: the newest insight is sent, whole, under a new delivery id.
 
-        What the destination holds is not known then; a delivery's id is made from that too.
+        What the destination holds is not known then; a delivery's id is made from that too. A row
+        that is under way goes again when it has ended.
         """
-        pipeline = self._client.pipeline(transaction=False)
-        for row in rows:
-            before = Delivered(0, now_ms)
-            pipeline.hset(self._keys.delivered(row.shard), row.name, _pack_delivered(before))
-            pipeline.zadd(
-                self._keys.outbox(row.shard, row.destination), {row.customer_id: now_ms}, nx=True
+        k = self._keys
+        places: dict[tuple[int, str], list[str]] = {}
+        for shard, name, customer in rows:
+            places.setdefault((shard, name), []).append(customer)
+        calls = [
+            Call(
+                "resync",
+                [k.outbox(shard, name), k.claimed(shard), k.delivered(shard), k.dead(shard)],
+                [name, now_ms, *customers],
             )
-            pipeline.hdel(self._keys.dead(row.shard), row.name)
-        pipeline.execute()
-        return len(rows)
+            for (shard, name), customers in places.items()
+        ]
+        return int(sum(self._scripts.run_all(calls))) if calls else 0
 
     def _content_key(self, policy: Policy, row: Row) -> str:
         if policy.is_stream:
@@ -314,10 +318,6 @@ def read_event(entry: bytes) -> Event:
     put_ms, as_of_s, body = entry.split(b"|", 2)
     digest = hashlib.sha1(entry, usedforsecurity=False).hexdigest()  # as Lua can
     return Event(digest, int(put_ms), int(as_of_s), body)
-
-
-def _pack_delivered(holds: Delivered) -> bytes:
-    return f"{holds.version}|{holds.sent_ms}|".encode() + _pack_held(holds)
 
 
 def _pack_held(holds: Delivered) -> bytes:

@@ -198,19 +198,24 @@ def use_what_deliveries_need_seldom(runtime):
     jobs.keep()
     jobs.drop_job("webhook", "job")
     assert runtime.deliver_store.hasten([Row(0, "webhook", NAMES[0])]) == 0
+    assert runtime.deliver_store.send_again([Row(0, "webhook", NAMES[0])], 1) == 1
 
 
 def test_retries_and_dead_letters_work_there_too(runtime, crm):
+    for customer, status in (("ann", 400), ("bob", 200)):
+        crm.will_answer(status)
+        runtime.door.emit([Arrival(viewed(customer, "tea", f"of-{customer}"))])
+        work(runtime)
     crm.will_answer(400)
-    runtime.door.emit([Arrival(viewed("ann", "tea", "e1"))])
-    work(runtime)
+    runtime.deliver_store.hasten([row for row, _ in runtime.deliver_store.waiting(["webhook"])])
+    runtime.deliver.drain()
     (letter,) = runtime.letters.find()
     assert letter.row.customer_id == "ann"
     runtime.letters.replay([letter], runtime.clock.now_ms())
     runtime.deliver.drain()
     assert runtime.letters.find() == []
     assert runtime.deliver_store.waiting(["webhook"]) == []
-    assert len(crm.received) == 2
+    assert len(crm.received) == 4
 
 
 def test_all_keys_of_a_shard_share_a_slot_and_its_tag(runtime):

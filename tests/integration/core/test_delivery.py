@@ -339,6 +339,41 @@ class TestFields:
         assert vendor.calls[-1][0][1] == {"segment": "vip", "alive": 0.5, "orders": None}
         assert vendor.calls[-1][0][2] != vendor.calls[0][0][2]
 
+    @pytest.mark.parametrize("end", [None, TransportError("reset")])
+    def test_a_resync_of_what_is_under_way_or_waits_sends_everything_afterwards(self, shop, end):
+        vendor = Vendor()
+        self.send(shop, vendor, segment={"name": "vip"}, p_alive=0.5)
+        vendor.held.clear()  # somebody emptied the CRM
+        send = vendor.send
+
+        def meanwhile(call):
+            shop.store.send_again([Row(KEYS.shard("ann"), "crm", "ann")], 7)
+            vendor.send = send
+            return send(call)
+
+        vendor.send = meanwhile
+        vendor.ends = [end]
+        self.send(shop, vendor, segment={"name": "vip"}, p_alive=0.6)
+        assert vendor.calls[1][0][1] == {"alive": 0.6}
+        shop.let_go()
+        shop.deliver(vendor, fields=FIELDS)
+        shop.let_go()
+        shop.deliver(vendor, fields=FIELDS)
+        assert vendor.held["ann"] == {"segment": "vip", "alive": 0.6, "orders": None}
+        assert shop.waiting() == set()
+
+    def test_a_resync_of_what_waits_for_another_attempt_sends_everything(self, shop):
+        vendor = Vendor()
+        self.send(shop, vendor, segment={"name": "vip"}, p_alive=0.5)
+        vendor.ends = [TransportError("reset")]
+        self.send(shop, vendor, segment={"name": "vip"}, p_alive=0.6)
+        vendor.held.clear()
+        shop.store.send_again([Row(KEYS.shard("ann"), "crm", "ann")], 7)
+        shop.let_go()
+        shop.deliver(vendor, fields=FIELDS)
+        assert vendor.held["ann"] == {"segment": "vip", "alive": 0.6, "orders": None}
+        assert shop.waiting() == set()
+
 
 class TestCoalescing:
     WINDOW = {"coalesce_ms": 80, "coalesce_max_ms": 250}  # noqa: RUF012

@@ -16,7 +16,10 @@ local is_stream = ARGV[3] == '1'
 
 local function ends(i, at, row, outcome, version)
   local before_ms = redis.call('HGET', KEYS[2], row .. '\31') -- see `claim`
-  if outcome == 'ok' then
+  local resynced = redis.call('HGET', KEYS[2], row .. '\30') -- see `resync`
+  if resynced then
+    redis.call('HSET', KEYS[3], row, '0|' .. resynced .. '||\n')
+  elseif outcome == 'ok' then
     redis.call('HSET', KEYS[3], row,
                (is_stream and '1' or version) .. '|' .. (before_ms or now_ms) .. '|' .. ARGV[at + 6])
     if not is_stream then redis.call('HDEL', KEYS[4], row) end
@@ -32,9 +35,9 @@ local function ends(i, at, row, outcome, version)
     again = redis.call('LLEN', KEYS[i]) > 0 and 0
   else
     local newest = string.match(redis.call('GETRANGE', KEYS[i], 0, 24), '^(%d+)|') or '0'
-    again = newest ~= version and (outcome == 'ok' and not before_ms and tonumber(ARGV[2]) or 0)
+    again = resynced and 0 or newest ~= version and (outcome == 'ok' and not before_ms and tonumber(ARGV[2]) or 0)
   end
-  redis.call('HDEL', KEYS[2], row, row .. '\31')
+  redis.call('HDEL', KEYS[2], row, row .. '\31', row .. '\30')
   if again then
     redis.call('ZADD', KEYS[1], now_ms + again, ARGV[at + 1])
   else
