@@ -95,11 +95,12 @@ def to_segment(envelope: CloudEvent) -> dict[str, Any]:
         "userId": customer_in(envelope),
         "timestamp": envelope.get("time"),
     }
+    if call in {"track", "identify"}:
+        event["context"] = {"integration": {"name": envelope["source"]}}
     if call == "track":
         event["event"] = name
     if call == "identify":
         event["traits"] = data
-        event["context"] = {"integration": {"name": envelope["source"]}}
     elif call in {"alias", "group"}:
         event |= {key: data[key] for key in ("previousId", "groupId") if key in data}
     else:

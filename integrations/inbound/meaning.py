@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from integrations.inbound import segment
-from integrations.inbound.echo import is_echo
+from integrations.inbound.echo import is_passed_on, is_told_back
 from integrations.inbound.names import (
     CONSENT_UPDATED,
     ITEM_LISTS,
@@ -37,11 +37,15 @@ Meaning = tuple[
 """(kind, signal, items, order_id, currency, amount_minor, lines, registers): the last fields of
 `integrations.facts.EventFact`, as a bare tuple because one is made per event."""
 
+_ECHO: Final[Meaning] = (Kind.ECHO, "", (), *_NO_ORDER, ())
 
-def _track(event: segment.Track, _id_hash: bytes, _reading: Reading) -> Meaning:
+
+def _track(event: segment.Track, _id_hash: bytes, reading: Reading) -> Meaning:
     signal = canonical_name(event["event"])
     if not signal:
         raise RejectionError("missing_field", "event")
+    if is_passed_on(event, signal, reading):
+        return _ECHO
     properties = event.get("properties") or _NOTHING
     registers = track_registers(signal, event, properties)
     kind = Kind.REGISTERS if signal == CONSENT_UPDATED else Kind.SIGNAL
@@ -75,8 +79,9 @@ def _retrain(_event: segment.RetrainRequest, _id_hash: bytes, _reading: Reading)
 def _identify(event: segment.Identify, _id_hash: bytes, reading: Reading) -> Meaning:
     found = trait_registers(event.get("traits") or _NOTHING, reading.traits)
     found |= consents(event)
-    kind = Kind.REGISTERS if found or not is_echo(event, reading) else Kind.ECHO
-    return (kind, "", (), *_NO_ORDER, tuple(sorted(found.items())))
+    if is_told_back(event, reading, is_kept=bool(found)):
+        return _ECHO
+    return (Kind.REGISTERS, "", (), *_NO_ORDER, tuple(sorted(found.items())))
 
 
 def _alias(event: segment.Alias, _id_hash: bytes, _reading: Reading) -> Meaning:

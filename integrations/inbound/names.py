@@ -9,6 +9,8 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Final
 
+from integrations.ours import ENTERED, EXITED
+
 
 class Kind(IntEnum):
     """What an event means to a profile."""
@@ -82,6 +84,8 @@ CANONICAL: Final[dict[str, tuple[str, ...]]] = {
     "Recommendation Clicked": (),
     CONSENT_UPDATED: ("Segment Consent Preference Updated", "Consent Preference Updated"),
     "Product Updated": (),
+    ENTERED: (),
+    EXITED: (),
     RETRAIN_REQUESTED: (),
     PAGE_VIEWED: ("Viewed Page",),
     SCREEN_VIEWED: ("Viewed Screen",),

@@ -56,6 +56,7 @@ class Context(TypedDict, total=False):
     __pydantic_config__ = _STRICT  # type: ignore[misc]
     consent: Consent | None
     integration: Any  # what passed the event on; anything but an object with a name is no name
+    library: Any  # what made it, likewise
 
 
 class Common(TypedDict, total=False):

@@ -8,7 +8,7 @@ status means in `integrations.outbound.status`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import ClassVar, Final, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import JsonValue
@@ -51,7 +51,8 @@ class Row(NamedTuple):
     """What one call carries of one customer: a changed state, or one event of a stream.
 
     key              value of the field by which the vendor matches (external id, email ...)
-    fields           target field -> value, only what changed; None clears the field
+    fields           target field -> value, only what changed; a field that is to be cleared has the
+                     `clear_value` of the capabilities
     insight_version  grows with every change of the customer's insight
     delivery_id      the same on every attempt with the same content
     body             JSON of the whole insight, or of the event; goes out unchanged
@@ -106,6 +107,15 @@ class Response:
     truncated: bool = False
 
 
+class Omit(Enum):
+    """A value that is left out of the call."""
+
+    OMIT = "omit"
+
+
+OMIT: Final = Omit.OMIT
+
+
 class Limit(NamedTuple):
     """At most so many requests in any window of so many seconds."""
 
@@ -131,7 +141,8 @@ class Capabilities:
     limits       windows of the vendor, all of which hold at once
     concurrency  calls under way at once
     is_job       2xx means accepted: `Polling` tells what became of the rows
-    clears       a field can be cleared; where not, a None is left out of the call
+    clear_value  what clears a field: null, "" ...; OMIT where nothing does: they are left out
+    takes_whole  the whole insight is sent; where not, a destination of insights needs a mapping
     is_stream    takes events: order per customer, nothing is coalesced
     digest_s     one message over many customers, once in so many seconds: from the first row that
                  waits, rows gather for so long; 0: a row waits for no other
@@ -144,7 +155,8 @@ class Capabilities:
     limits: tuple[Limit, ...] = ()
     concurrency: int = 4
     is_job: bool = False
-    clears: bool = True
+    clear_value: JsonValue | Omit = None
+    takes_whole: bool = False
     is_stream: bool = False
     digest_s: float = 0.0
 
@@ -152,6 +164,21 @@ class Capabilities:
     def is_digest(self) -> bool:
         """A call is one message for people."""
         return self.digest_s > 0
+
+    def cleared(self, fields: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """Fields of a customer as this destination takes them; None is a field to be cleared.
+
+        >>> Capabilities(1, 4096, Matching.KEY, clear_value="").cleared({"a": 1, "b": None})
+        {'a': 1, 'b': ''}
+        >>> Capabilities(1, 4096, Matching.KEY, clear_value=OMIT).cleared({"a": 1, "b": None})
+        {'a': 1}
+        """
+        clear = self.clear_value
+        return {
+            name: clear if value is None and clear is not OMIT else value
+            for name, value in fields.items()
+            if value is not None or clear is not OMIT
+        }
 
 
 @runtime_checkable

@@ -9,6 +9,8 @@ from pydantic import Field, JsonValue
 from integrations.outbound.contract import Capabilities, Limit, Matching, Row
 from integrations.outbound.options import AdapterOptions
 
+MAX_ROWS: Final = 10_000
+"""Customers of one message; where more changed in a period, the next message follows at once."""
 _MOST_VALUES: Final = 10
 _LONGEST_VALUE: Final = 60
 
@@ -30,7 +32,7 @@ def digest_capabilities(options: DigestOptions) -> Capabilities:
     The bytes are those of rows, which cost nothing here: a text is cut to what its robot takes.
     """
     return Capabilities(
-        max_rows=10_000,
+        max_rows=MAX_ROWS,
         max_bytes=64_000_000,
         matching=Matching.ALL_OR_NOTHING,
         limits=(Limit(20, 60.0),),
@@ -49,7 +51,8 @@ def digest_text(title: str, rows: Sequence[Row], *, max_bytes: int) -> str:
     - segment → VIP: 2
     - segment → New: 1
     """
-    lines = [f"{title}: {len(rows)}"]
+    is_full = len(rows) >= MAX_ROWS
+    lines = [f"{title}: {len(rows)}" + (", the rest follows" if is_full else "")]
     for name in sorted({name for row in rows for name in row.fields}):
         lines += _lines(name, [row.fields[name] for row in rows if name in row.fields])
     return _cut(lines, max_bytes)

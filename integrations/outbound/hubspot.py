@@ -120,6 +120,7 @@ class HubSpot:
             matching=Matching.KEY,
             limits=(Limit(self.options.requests_per_10s, 10.0),),
             concurrency=4,
+            clear_value="",
         )
 
     def encode(self, rows: Sequence[Row], *, credentials: Credentials, at_s: int) -> HttpCall:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import SecretStr
 from pydantic_core import from_json
 
+from integrations.ours import LIBRARY
 from integrations.outbound.answers import compact, document, mapping
 from integrations.outbound.contract import (
     Capabilities,
@@ -96,7 +97,7 @@ class Segment:
 
 
 def _message(row: Row) -> dict[str, Any]:
-    context = {"library": {"name": "crm-reflex"}}
+    context = {"library": {"name": LIBRARY}}
     common = {"messageId": row.delivery_id, "userId": row.key, "context": context}
     if not row.event:
         return {"type": "identify", **common, "traits": dict(row.fields)}

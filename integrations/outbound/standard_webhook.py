@@ -87,6 +87,7 @@ class StandardWebhook:
             limits=(Limit(100, 1.0),),
             concurrency=8,
             is_stream=self.is_stream,
+            takes_whole=True,
         )
 
     def encode(self, rows: Sequence[Row], *, credentials: Credentials, at_s: int) -> HttpCall:

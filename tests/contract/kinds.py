@@ -206,6 +206,8 @@ class Pusher:
     def push(self, rows: Sequence[Row]) -> dict[str, Outcome]:
         """Customer -> what became of the row."""
         self.authorize()
+        cleared = self.adapter.capabilities.cleared
+        rows = [row._replace(fields=cleared(row.fields)) for row in rows]
         if isinstance(self.adapter, Lookup):
             rows = [self._found(row) for row in rows]
         told: dict[str, Outcome] = {}

@@ -131,6 +131,8 @@ def channel_of(destination: Destination) -> Channel:
     capabilities = adapter.capabilities
     if capabilities.is_stream != is_stream(destination):
         raise OptionsError(["send: an adapter takes events where this says so, and only there"])
+    if not (destination.fields or capabilities.takes_whole or capabilities.is_stream):
+        raise OptionsError(["fields: an adapter that holds fields needs at least one of them"])
     limits = destination.requests_per or capabilities.limits
     is_digest = capabilities.is_digest
     return Channel(

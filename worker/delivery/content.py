@@ -11,13 +11,11 @@ from pydantic_core import from_json
 
 from integrations.insight_fields import value_at
 from integrations.mapping import changed, mapped
-from integrations.outbound.contract import Row
+from integrations.ours import ENTERED, EXITED
+from integrations.outbound.contract import OMIT, Row
 from worker.delivery.channel import Channel
 from worker.store.delivering import Claim, Claimed, Delivered, Sent
 
-#: Names of events: into a segment or a rule segment, and out of one into none.
-ENTERED: Final = "Audience Entered"
-EXITED: Final = "Audience Exited"
 _SIZE_OF_A_ROW: Final = 300
 #: A batch is filled up to this share of what a call may hold; the rest is the call's frame.
 _FILL: Final = 0.9
@@ -86,8 +84,8 @@ def _state_claim(
         after = mapped(insight, channel)
         fields = changed(before, after, channel)
         fields |= {name: after[name] for name in claim.sent.fields if name in after}
-        if not channel.capabilities.clears:
-            fields = {name: value for name, value in fields.items() if value is not None}
+        if channel.capabilities.clear_value is OMIT:
+            fields = channel.capabilities.cleared(fields)
         if not fields:
             return None
     content = json.dumps(fields, sort_keys=True) if fields else held.material

@@ -124,7 +124,8 @@ class Sender:
         self, channel: Channel, parcels: Sequence[Parcel], task: Task
     ) -> tuple[list[Outcome], Ended]:
         """The outcomes of the rows, and how the call ended."""
-        rows = [parcel.row for parcel in parcels]
+        cleared = channel.capabilities.cleared
+        rows = [one.row._replace(fields=cleared(one.row.fields)) for one in parcels]
         unused = Ended(task.call, "unused")
         if not rows:
             return [], unused
@@ -146,6 +147,8 @@ class Sender:
             attempts = 1 + max(parcel.claim.attempts for parcel in parcels)
             rest_ms = int(1000 * state_delay_s(attempts, self._rng))
             ended = ended._replace(how="failed", rest_ms=max(ended.rest_ms, rest_ms))
+        if channel.gather_ms and len(rows) == channel.capabilities.max_rows:
+            ended = ended._replace(more=True)
         return outcomes, ended
 
     def _end_of_call(self, channel: Channel, task: Task, outcomes: Sequence[Outcome]) -> Ended:

@@ -86,6 +86,7 @@ class Ended(NamedTuple):
     rest_ms  the destination asked for so long a rest
     alarm    what people should know, "" nothing
     jitter   in [0, 1): spreads the times at which breakers close
+    more     a digest was full: the next one goes at once, in the same period
     """
 
     call: str
@@ -93,6 +94,7 @@ class Ended(NamedTuple):
     rest_ms: int = 0
     alarm: str = ""
     jitter: float = 0.0
+    more: bool = False
 
 
 class State(NamedTuple):
@@ -193,6 +195,7 @@ class Destinations:
         args = [
             ended.call, ended.how, ended.rest_ms, FAILURES, CALLS, SHARE, OPEN_MS, OPEN_MAX_MS,
             ended.jitter, ended.alarm, REFUSED_MS, REFUSALS,
+            "1" if ended.more else "",
         ]  # fmt: skip
         return Call("report", self._of_calls(destination), args)
 

@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 from integrations.mapping import MappedField
 from integrations.outbound.abilities import Progress
 from integrations.outbound.contract import (
+    OMIT,
     Capabilities,
     Credentials,
     HttpCall,
@@ -306,11 +307,19 @@ class TestFields:
         assert vendor.held["ann"] == {"segment": None, "alive": 0.55, "orders": 2}
 
     def test_what_cannot_be_cleared_is_left_out(self, shop):
-        vendor = Vendor(clears=False)
+        vendor = Vendor(clear_value=OMIT)
         self.send(shop, vendor, segment={"name": "vip"}, p_alive=0.5)
         self.send(shop, vendor, segment=None, p_alive=0.5)
         assert len(vendor.calls) == 1
         assert shop.waiting() == set()
+
+    def test_a_field_is_cleared_by_the_value_that_the_vendor_takes_for_it(self, shop):
+        vendor = Vendor(clear_value="")
+        self.send(shop, vendor, segment={"name": "vip"}, p_alive=0.5)
+        self.send(shop, vendor, segment=None, p_alive=0.5)
+        assert vendor.calls[-1][0][1] == {"segment": ""}
+        self.send(shop, vendor, segment=None, p_alive=0.5)
+        assert len(vendor.calls) == 2, "what is cleared is not cleared again"
 
     def test_a_retry_sends_the_same_fields_under_the_same_id(self, shop):
         vendor = Vendor()

@@ -8,6 +8,7 @@ import pytest
 
 from integrations.destinations import Destination
 from integrations.mapping import MappedField
+from integrations.outbound import digest
 from tests.contract.kinds import KINDS
 from tests.integration.core.test_delivery import KEYS, Shop
 from tests.servers import eventually
@@ -57,6 +58,7 @@ def test_a_period_of_the_options_is_that_of_the_channel():
     destination = Destination(
         name="team", adapter="wecom", options=kind.options("https://x.example"),
         secrets={option: tuple(values) for option, values in kind.secrets.items()}, concurrency=4,
+        fields=(SEGMENT,),
     )  # fmt: skip
     channel = channel_of(destination)
     assert (channel.gather_ms, channel.concurrency, channel.coalesce_ms) == (3_600_000, 1, 0)
@@ -104,3 +106,22 @@ def test_what_concerns_no_field_of_the_digest_begins_no_message(shop):
         shop.tell("b", segment={"name": "VIP"})
         stage.drain()  # a period of its own begins with it
         assert len(vendor.messages) == 1
+
+
+def test_more_customers_than_a_message_holds_are_told_of_in_the_same_period(shop, monkeypatch):
+    monkeypatch.setattr(digest, "MAX_ROWS", 5)
+    with KINDS["wecom"].vendor() as vendor, delivering(shop, "wecom", vendor.url) as stage:
+        for n in range(12):
+            shop.tell(f"c{n}", segment={"name": "VIP"})
+        work(stage, lambda: vendor.messages)
+        began = time.monotonic()
+        work(stage, lambda: not shop.waiting())
+        assert time.monotonic() - began < PERIOD_MS / 1000
+        assert [message.splitlines()[0] for message in vendor.messages] == [
+            "Customers changed: 5, the rest follows",
+            "Customers changed: 5, the rest follows",
+            "Customers changed: 2",
+        ]
+        shop.tell("late", segment={"name": "VIP"})
+        stage.drain()
+        assert len(vendor.messages) == 3, "a new period has begun"

@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from pydantic import SecretStr
 
 from integrations.facts import Kind, Reading, read_events
+from integrations.outbound.contract import Credentials, Row
+from integrations.outbound.registry import build
 
 READING = Reading(own_fields=frozenset({"reflex_segment"}), destinations=frozenset({"bottlecrm"}))
 
@@ -62,6 +65,60 @@ def test_what_a_person_changes_right_behind_our_write_counts():
     assert [kind(ours), kind(ours | {"country": "DE"}), kind(ours)] == [
         Kind.ECHO, Kind.REGISTERS, Kind.ECHO,
     ]  # fmt: skip
+
+
+def track(name, reading=READING, **more):
+    raw = json.dumps({"type": "track", "event": name, "userId": "u1", **more}).encode()
+    (fact,) = read_events([raw], [1_800_000_000], reading)
+    return fact.kind
+
+
+OURS = {"context": {"library": {"name": "crm-reflex"}}}
+FROM_CRM = {"context": {"integration": {"name": "bottlecrm"}}}
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "expected"),
+    [
+        ("Audience Entered", OURS, Kind.ECHO),
+        ("audience_exited", FROM_CRM, Kind.ECHO),
+        ("Audience Exited", FROM_CRM, Kind.ECHO),
+        ("Audience Entered", {}, Kind.SIGNAL),
+        ("Audience Entered", {"context": {"integration": {"name": "another"}}}, Kind.SIGNAL),
+        ("Audience Entered", {"context": {"library": {"name": "analytics.js"}}}, Kind.SIGNAL),
+        ("Product Viewed", FROM_CRM, Kind.SIGNAL),
+        ("Order Completed", FROM_CRM | {"properties": {"total": 3}}, Kind.ORDER),
+    ],
+)
+def test_our_own_event_passed_on_is_an_echo_and_no_other_is(name, more, expected):
+    assert track(name, **more) is expected
+
+
+def test_an_identify_of_our_own_library_is_an_echo_whatever_it_names():
+    assert kind({"country": "DE"}, **OURS) is Kind.ECHO
+
+
+@pytest.mark.parametrize(("send", "event"), [("insights", ""), ("events", "Audience Entered")])
+def test_what_our_segment_destination_sends_is_an_echo_when_it_is_read_back(send, event):
+    adapter = build("segment", {"send": send}, {"write_key": [SecretStr("k")]})
+    body = b'{"id": "t1", "to": "champions"}'
+    row = Row("u1", "u1", {"reflex_segment": "x"}, 1, "msg_1", body, event, 1_800_000_000)
+    call = adapter.encode([row], credentials=Credentials(), at_s=1_800_000_000)
+    raws = [json.dumps(one).encode() for one in json.loads(call.body)["batch"]]
+    facts = read_events(raws, [1_800_000_000], Reading())
+    assert [fact.kind for fact in facts] == [Kind.ECHO]
+
+
+def test_an_event_of_ours_in_a_cloud_event_is_told_by_its_source():
+    envelope = {
+        "specversion": "1.0", "id": "e1", "source": "bottlecrm", "subject": "u1",
+        "type": "audience.entered", "data": {},
+    }  # fmt: skip
+    kinds = [
+        read_events([json.dumps(envelope | {"source": source}).encode()], [1_800_000_000], READING)
+        for source in ("bottlecrm", "shop")
+    ]
+    assert [fact.kind for (fact,) in kinds] == [Kind.ECHO, Kind.SIGNAL]
 
 
 def test_without_destinations_nothing_is_an_echo():

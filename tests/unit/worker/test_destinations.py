@@ -1,17 +1,21 @@
 """All destinations of an installation: settings, file, secrets, and what they mean for events."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from integrations.destinations import DestinationsError
+from integrations.outbound.errors import OptionsError
 from worker.bootstrap import Runtime
+from worker.delivery.channel import channel_of
 from worker.destinations import configured, is_stream
 from worker.scaffold import table
 from worker.settings import Settings
 from worker.settings_sources import SettingsError
 
 SECRET = "whsec_" + "QUFB" * 8
+PAGES = Path(__file__).parents[3] / "docs" / "adapters"
 FILE = """
 [destinations.hub]
 adapter = "hubspot"
@@ -52,6 +56,29 @@ def test_only_what_sends_needs_the_secrets():
     hub, events = configured(settings(), with_secrets=False)
     assert (hub.secrets, hub.options) == ({}, {"id_property": "email"})
     assert (is_stream(hub), is_stream(events)) == (False, True)
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda page: page.stem)
+def test_the_recipes_of_the_docs_can_be_used_as_they_are(page, monkeypatch):
+    blocks = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    recipes = "".join(block for block in blocks if "[destinations." in block)
+    assert bool(recipes) == (page.stem != "adding")
+    for name in re.findall(r'env = "(\w+)"', recipes):
+        monkeypatch.setenv(name, SECRET)
+    Path("crm.toml").write_text(recipes or "[destinations]")
+    channels = [channel_of(one) for one in configured(settings())]
+    assert {one.adapter.name for one in channels} == ({page.stem} if recipes else set())
+
+
+def test_a_mapping_without_fields_is_refused_where_fields_are_what_is_sent():
+    Path("crm.toml").write_text(
+        re.sub(r"fields = \[.*?^\]", "", FILE, flags=re.DOTALL | re.MULTILINE)
+    )
+    Path(".env").write_text(f"HUB_TOKEN=t\nHOOK={SECRET}\n")
+    hub, events = configured(settings())
+    with pytest.raises(OptionsError, match=r"fields: .* at least one"):
+        channel_of(hub)
+    assert channel_of(events).is_stream
 
 
 def test_the_webhook_of_the_settings_is_one_more_under_a_name_of_its_own():

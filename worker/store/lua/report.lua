@@ -7,6 +7,7 @@
 --       5 calls and 6 share of failures within a minute that open it  7 first and 8 longest time that
 --       it stays open [ms]  9 jitter in [0, 1)  10 what people should know, '' nothing
 --       11 time that it stays open after a refusal [ms]  12 calls in a row that take no row and open it
+--       13 '1' where a digest was full, and the next one goes in the same period, else ''
 -- Returns 1 counted, 0 it was reported before.
 -- An open breaker lets one call pass when its time is over: a success closes it, a failure doubles
 -- the time. Where it takes nothing, an answer to something else is no success.
@@ -16,7 +17,7 @@ local flying = redis.call('ZREM', KEYS[3], ARGV[1])
 local how = ARGV[2]
 local rest_ms = tonumber(ARGV[3])
 -- a digest was sent, not only told to come later: the next one gathers anew
-if how == 'empty' or ((how == 'ok' or how == 'taken') and rest_ms == 0) then redis.call('HDEL', KEYS[1], 'gathered') end
+if how == 'empty' or ((how == 'ok' or how == 'taken') and rest_ms == 0 and ARGV[13] == '') then redis.call('HDEL', KEYS[1], 'gathered') end
 if how == 'unused' or how == 'empty' then
   if flying == 1 then
     redis.call('ZREM', KEYS[2], ARGV[1])
