@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import base64
+import json
 import random
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from benchmarks import shop
 from worker.bootstrap import Runtime
 from worker.settings import Settings
 from worker.store.door import Arrival
+from worker.store.refreshing import read_insight
 
 #: Orders that each customer begins with, and customers that then react.
 HISTORY = 3
 REACTING = 2_000
 SAMPLE = 500
+#: Share of those who reacted that must have got lists; those who are held out get none.
+WITH_LISTS = 0.9
 SECRET = "whsec_" + base64.b64encode(bytes(24)).decode()
 
 
@@ -25,12 +31,19 @@ def measure(url: str, customers: int) -> dict[str, Any]:
 
     The time covers those whom the orders nudged, too; they do not count as customers.
     """
-    settings = Settings(
-        webhook_url="https://crm.invalid/", webhook_secret=SECRET, lag_limit=10**9, redis_url=url
-    )
-    runtime = Runtime(settings, url)
+    with tempfile.TemporaryDirectory(prefix="crm-reflex-bench-") as folder:
+        settings = Settings(
+            webhook_url="https://crm.invalid/", webhook_secret=SECRET, lag_limit=10**9,
+            redis_url=url, snapshot_dir=Path(folder),
+        )  # fmt: skip
+        return _react(Runtime(settings, url), customers)
+
+
+def _react(runtime: Runtime, customers: int) -> dict[str, Any]:
     populate(runtime, customers)
     runtime.retrain.run(reason="benchmark")
+    if not runtime.snapshot_builder.run():
+        raise RuntimeError("no snapshot of the index was built")
     runtime.refresh.drain()
     rng = random.Random(3)
     reacting = rng.sample(range(customers), min(REACTING, customers))
@@ -41,11 +54,15 @@ def measure(url: str, customers: int) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     if refreshed < len(reacting):
         raise RuntimeError(f"{refreshed} customers were refreshed, {len(reacting)} had ordered")
+    share = _with_lists(runtime, reacting)
+    if share < WITH_LISTS:
+        raise RuntimeError(f"{share:.0%} of those who reacted have lists")
     waiting = len(runtime.deliver_store.waiting(runtime.destination_names))
     return {
         "customers_per_s": round(len(reacting) / seconds),
         "nudged": refreshed - len(reacting),
         "outbox_rows": waiting,
+        "with_lists": round(share, 3),
         "bytes_per_customer": round(_bytes_per_customer(runtime, rng, customers)),
         "stream_bytes_per_event": round(_stream_bytes(runtime)),
     }
@@ -77,6 +94,17 @@ def _put(runtime: Runtime, events: Iterator[tuple[str, bytes]], *, quiet: bool) 
         by_shard.setdefault(runtime.keys.shard(who), []).append(Arrival(event, quiet))
     for shard, arrivals in by_shard.items():
         runtime.door.put(shard, arrivals)
+
+
+def _with_lists(runtime: Runtime, numbers: list[int]) -> float:
+    """Share of customers whose insight names similar customers and items to recommend."""
+    k = runtime.keys
+    pipeline = runtime.client.pipeline(transaction=False)
+    for who in map(shop.customer, numbers):
+        pipeline.get(k.insight(k.shard(who), who))
+    insights = [json.loads(read_insight(value).json) for value in pipeline.execute()]
+    found = [one for one in insights if one["similar_customers"] and one["new_for_you"]]
+    return len(found) / len(numbers)
 
 
 def _bytes_per_customer(runtime: Runtime, rng: random.Random, customers: int) -> float:

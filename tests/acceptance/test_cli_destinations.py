@@ -93,6 +93,8 @@ def test_add_asks_for_what_lacks_and_writes_a_table_that_works(tmp_path):
     cli.run("destinations", "add", "hub", "-a", "hubspot", "-o", "nothing", code=2)
     good = [*words, "--secret", "token=env:T", "--fields", "rx_*__c"]
     assert 'target = "rx_p_alive__c"' in cli.run(*good, "--dry-run").out
+    told = cli.json(*good, "--dry-run")
+    assert (told["name"], told["file"], told["dry_run"]) == ("hub", "destinations.toml", True)
     assert not (tmp_path / "destinations.toml").exists()
     assert "CRM_REFLEX_DESTINATIONS_FILE=destinations.toml" in cli.run(*good).err
     assert "already" in cli.run(*good, code=1).err

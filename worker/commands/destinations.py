@@ -85,6 +85,7 @@ def add(
     ] = "reflex_*",
     file: Annotated[Path | None, typer.Option("--file", help="Destinations file (TOML).")] = None,
     dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Append a destination with a starter mapping to the destinations file.
 
@@ -108,10 +109,15 @@ def add(
         raise RefusedError(f"{path}: there is a destination {name!r} already")
     targets = [] if pattern == "-" else [pattern.replace("*", s.name) for s in scaffold.STARTERS]
     text = scaffold.table(name, adapter, options, secrets, targets=targets)
-    if dry_run:
+    if not dry_run:
+        _write_checked(path, held + ("\n" if held else "") + text)
+    if as_json:
+        show_json({"name": name, "adapter": adapter, "file": str(path), "dry_run": dry_run,
+                   "table": text})  # fmt: skip
+    elif dry_run:
         show(text)
+    if dry_run:
         return
-    _write_checked(path, held + ("\n" if held else "") + text)
     say(f"{path}: destination {name} added; `crm-reflex destinations test {name}` tries it")
     if file is None and not _file_of_settings():
         say(f"set CRM_REFLEX_DESTINATIONS_FILE={path} and restart the workers")

@@ -114,6 +114,7 @@ def plot(
     sample: Annotated[
         int, typer.Option("--sample", min=10, max=50_000, help="Customers of a scatter.")
     ] = 2_000,
+    as_json: AsJson = False,
 ) -> None:
     """Draw the segments into a file. It needs matplotlib: `pip install 'crm-reflex[plots]'`."""
     import numpy as np  # noqa: PLC0415  only where it is used
@@ -133,7 +134,10 @@ def plot(
     past = histories(views, calendar, active.settings.reporting_currency)
     features = model.matrix(past, calendar.day(now_s))
     path.write_bytes(drawn(kind, model, features[features[:, 1] > 0], file_format))
-    show(f"{path}: {kind} of {len(model.ids)} segments")
+    if as_json:
+        show_json({"file": str(path), "kind": kind, "segments": len(model.ids)})
+    else:
+        show(f"{path}: {kind} of {len(model.ids)} segments")
 
 
 def rename(

@@ -8,9 +8,10 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 _NAME: Final = b"CRMR"
 #: The newest format that this release reads and writes: one digit behind the name.
@@ -56,6 +57,8 @@ class Seal:
 
     def pack(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> bytes:
         """A model as bytes: the header described above, JSON, npz."""
+        import numpy as np  # noqa: PLC0415  a worker limits its threads before it loads
+
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
         head = json.dumps(meta, sort_keys=True, ensure_ascii=False).encode()
@@ -69,6 +72,8 @@ class Seal:
         Raises ArtifactError when a byte differs from what was stored, the format is another one, or
         there is a key and the signature is not made with it.
         """
+        import numpy as np  # noqa: PLC0415  same
+
         _known_format(data)
         checksum, signature, body = data[6:38], data[38:70], data[70:]
         if hashlib.sha256(body).digest() != checksum:

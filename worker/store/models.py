@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from worker.registry.artifact import (
     HEAD_AT,
@@ -20,6 +18,9 @@ from worker.registry.storage import OnServer, Storage
 from worker.store.keys import Keys
 from worker.store.scripts import Client, Scripts
 from worker.store.verdicts import OPEN, State, Verdict, decode, encode
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = [
     "KINDS",

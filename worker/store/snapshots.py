@@ -13,9 +13,10 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 KEPT: Final = 2
 SHARED: Final = "threshold"
@@ -80,6 +81,8 @@ class Snapshots:
 
         Raises SnapshotError.
         """
+        import numpy as np  # noqa: PLC0415  a worker limits its threads before it loads
+
         meta = self.meta(number)
         arrays = {}
         try:
@@ -96,6 +99,8 @@ class Snapshots:
 
     def publish(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> int:
         """Write a snapshot of vectors, drop those before the last; its number."""
+        import numpy as np  # noqa: PLC0415  same
+
         self._folder.mkdir(parents=True, exist_ok=True)
         for left in self._folder.glob(".new-*"):  # of a builder that was killed
             shutil.rmtree(left, ignore_errors=True)

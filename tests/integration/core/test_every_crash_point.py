@@ -1,8 +1,9 @@
 """A process that ends at any Redis command loses nothing and doubles nothing.
 
 The scenario routes, ingests, refreshes and delivers a dozen events. It is ended at every one of its
-commands, behind it and in front of it; what follows is ended once more, at several commands; what
-follows then must leave the state of a run that was never interrupted.
+commands, behind it and in front of it; what follows is ended once more; what follows then must
+leave the state of a run that was never interrupted. Of the second ends two are tried for each first
+one, spread over all commands; with `pytest -m exhaustive` this file tries every pair.
 """
 
 import time
@@ -177,12 +178,30 @@ def test_the_scenario_holds_all_that_it_should(replay):
 
 @pytest.mark.parametrize("behind", [True, False], ids=["behind", "in-front"])
 def test_a_crash_at_every_command_and_again_on_the_way_back(valkey, redis_client, replay, behind):
-    expected, _, commands = replay
+    commands = replay[2]
+
+    def twice(at):
+        return {0, 1 + 5 * at % commands, 1 + 17 * at % commands}
+
+    crash_at_every_command(valkey, redis_client, replay, twice, behind=behind)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("behind", [True, False], ids=["behind", "in-front"])
+def test_a_crash_at_every_command_and_again_at_every_one(valkey, redis_client, replay, behind):
+    every = range(replay[2] + 1)
+    crash_at_every_command(valkey, redis_client, replay, lambda _: every, behind=behind)
+
+
+def crash_at_every_command(server, client, replay, again_at, *, behind):
+    """Crash at each command, and once more at those of the recovery that `again_at` names."""
+    expected, _, _ = replay
     at, ended = 0, True
     while ended:
         at += 1
-        for again in {0, 1 + 5 * at % commands, 1 + 17 * at % commands}:
-            scenario = Scenario(valkey, redis_client)
+        for again in again_at(at):
+            scenario = Scenario(server, client)
             _, ended = scenario.live(at, behind=behind)
             if again:
                 scenario.live(again, behind=behind)
