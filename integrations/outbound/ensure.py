@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from integrations.outbound.abilities import Difference, FieldSpec, Schema
-from integrations.outbound.contract import Credentials, HttpCall, Outcome, Response, Verdict
+from integrations.outbound.contract import Credentials, HttpCall, Outcome, Response
 
 
 class SchemaReport(NamedTuple):
@@ -12,20 +12,19 @@ class SchemaReport(NamedTuple):
 
     differences  before anything was created; empty: the vendor has every field as it should be
     outcomes     of the calls that create; empty after a dry run
+    left         after all was created, or after a dry run
     trouble      why nothing could be learned: the answer that was no list of fields
     """
 
     differences: tuple[Difference, ...]
     outcomes: tuple[Outcome, ...] = ()
+    left: tuple[Difference, ...] = ()
     trouble: Outcome | None = None
 
     @property
     def is_ready(self) -> bool:
         """Can every field be written now?"""
-        if self.trouble is not None or any(not one.can_create for one in self.differences):
-            return False
-        created = bool(self.outcomes) and all(o.verdict is Verdict.OK for o in self.outcomes)
-        return created or not self.differences
+        return self.trouble is None and not self.left
 
 
 def ensure_schema(
@@ -37,17 +36,24 @@ def ensure_schema(
     at_s: int,
     dry_run: bool,
 ) -> SchemaReport:
-    """Compare, and unless `dry_run`, create what lacks and can be created.
+    """Compare, and unless `dry_run`, create what lacks and can be created, and compare again.
 
     Raises  TransportError of `send`
     """
-    found = adapter.differences(
-        fields, send(adapter.schema_call(fields, credentials=credentials)), at_s=at_s
-    )
+
+    def compare() -> tuple[Difference, ...] | Outcome:
+        call = adapter.schema_call(fields, credentials=credentials)
+        return adapter.differences(fields, send(call), at_s=at_s)
+
+    found = compare()
     if isinstance(found, Outcome):
         return SchemaReport((), trouble=found)
     missing = [difference for difference in found if difference.can_create]
     if dry_run or not missing:
-        return SchemaReport(found)
+        return SchemaReport(found, left=found)
     calls = adapter.create_calls(missing, credentials=credentials)
-    return SchemaReport(found, tuple(adapter.read_created(send(one), at_s=at_s) for one in calls))
+    outcomes = tuple(adapter.read_created(send(one), at_s=at_s) for one in calls)
+    left = compare()
+    if isinstance(left, Outcome):
+        return SchemaReport(found, outcomes, trouble=left)
+    return SchemaReport(found, outcomes, left)

@@ -2,7 +2,7 @@
 
 Sources: https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/
 resources_composite_sobjects_collections_upsert.htm, .../errorcodes.htm, .../headers_api_usage.htm,
-tokens: `integrations.outbound.salesforce_token`
+tokens: `integrations.outbound.salesforce_token`, fields: `integrations.outbound.salesforce_fields`
 
 row             | request
 --------------- | -------------------------------------------------------------------
@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, Self
 
 from pydantic import JsonValue
 
-from integrations.outbound.abilities import Difference, FieldSpec, FieldType
+from integrations.outbound.abilities import Difference, FieldSpec
 from integrations.outbound.answers import UNMENTIONED, compact, document, mapping, sequence, text
 from integrations.outbound.contract import (
     Capabilities,
@@ -29,18 +29,10 @@ from integrations.outbound.contract import (
     Verdict,
 )
 from integrations.outbound.options import AdapterOptions
+from integrations.outbound.salesforce_fields import creations, differences_of
 from integrations.outbound.salesforce_token import Options, read_token, token_call
 from integrations.outbound.status import outcome_of_status
 
-_TYPES: Final[dict[FieldType, frozenset[str]]] = {
-    FieldType.TEXT: frozenset({"string", "textarea", "picklist", "combobox", "email", "url"}),
-    FieldType.LIST: frozenset({"textarea", "multipicklist"}),
-    FieldType.NUMBER: frozenset({"double", "currency", "percent"}),
-    FieldType.INTEGER: frozenset({"int", "double", "currency"}),
-    FieldType.BOOLEAN: frozenset({"boolean"}),
-    FieldType.DATE: frozenset({"date"}),
-    FieldType.DATETIME: frozenset({"datetime"}),
-}
 _AGAIN: Final = frozenset({
     "UNABLE_TO_LOCK_ROW",
     "SERVER_UNAVAILABLE",
@@ -118,28 +110,29 @@ class Salesforce:
     def differences(
         self, fields: Sequence[FieldSpec], response: Response, *, at_s: int
     ) -> tuple[Difference, ...] | Outcome:
-        """See `Schema.differences`: an administrator creates fields, we can't."""
+        """See `Schema.differences`."""
         answer = document(response)
         if response.status != 200:
             return _refused(response, answer, at_s=at_s, rows=1)
         described = sequence(mapping(answer).get("fields"))
-        if not described:
-            return UNMENTIONED
-        found = {text(one.get("name")).casefold(): one for one in map(mapping, described)}
-        key = FieldSpec(self.options.external_id_field, FieldType.TEXT, "external id")
-        lacking = [_difference(spec, found.get(spec.name.casefold())) for spec in fields]
-        of_key = _key_difference(key, found.get(key.name.casefold()))
-        return tuple(one for one in (of_key, *lacking) if one is not None)
+        return differences_of(self.options, fields, described) if described else UNMENTIONED
 
     def create_calls(
         self, missing: Sequence[Difference], *, credentials: Credentials
     ) -> tuple[HttpCall, ...]:
-        """See `Schema.create_calls`: none."""
-        return ()
+        """See `Schema.create_calls`: one call a field, then one a permission."""
+        return tuple(
+            self._call("POST", path, credentials, compact(record))
+            for path, record in creations(self.options, [one.field for one in missing])
+        )
 
     def read_created(self, response: Response, *, at_s: int) -> Outcome:
-        """See `Schema.read_created`: never asked."""
-        return UNMENTIONED
+        """See `Schema.read_created`."""
+        answer = document(response)
+        if response.status == 201 and mapping(answer).get("success") is True:
+            return Outcome(Verdict.OK, "created")
+        refused = _refused(response, answer, at_s=at_s, rows=1)
+        return UNMENTIONED if refused.verdict is Verdict.OK else refused
 
     def _call(self, method: str, path: str, credentials: Credentials, body: bytes) -> HttpCall:
         headers = {"authorization": f"Bearer {credentials.token}", "accept": "application/json"}
@@ -192,22 +185,3 @@ def _refused(response: Response, answer: Any, *, at_s: int, rows: int) -> Outcom
     elif code in _NOBODY_CAN_PASS or response.status == 404:
         verdict = Verdict.AUTH
     return Outcome(verdict, code or plain.code, detail, wait_s)
-
-
-def _difference(spec: FieldSpec, found: Mapping[str, Any] | None) -> Difference | None:
-    if found is None:
-        return Difference(spec, "no such field, or the user may not see it", False)
-    kind = text(found.get("type"))
-    if kind not in _TYPES[spec.type]:
-        return Difference(spec, f"the field is of type {kind}, {spec.type} is sent", False)
-    if found.get("updateable") is not True:
-        return Difference(spec, "the user may not change the field", False)
-    return None
-
-
-def _key_difference(key: FieldSpec, found: Mapping[str, Any] | None) -> Difference | None:
-    if found is None:
-        return Difference(key, "no such field, or the user may not see it", False)
-    if found.get("externalId") is not True or found.get("unique") is not True:
-        return Difference(key, "the field must be marked External ID and Unique", False)
-    return None

@@ -28,6 +28,7 @@ class Options(AdapterOptions):
     flow               `client_credentials` needs client_secret; `jwt` needs username, private_key
     private_key        PEM of an RSA key, whose certificate is in the connected app
     audience           who the JWT is for: test.salesforce.com of a sandbox
+    permission_set     id of one that the user has: lets it write the fields that are created
     stop_at            share of the day's calls, others' counted too, beyond which we rest
     """
 
@@ -41,6 +42,7 @@ class Options(AdapterOptions):
     username: str | None = None
     private_key: SecretStr | None = None
     audience: BaseUrl = "https://login.salesforce.com"
+    permission_set: str | None = Field(None, pattern=r"^0PS[A-Za-z0-9]{12}(?:[A-Za-z0-9]{3})?$")
     stop_at: float = Field(0.8, gt=0, le=1)
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """Zoho CRM v8: upsert of up to 100 records (docs/adapters/zoho.md).
 
 Sources: https://www.zoho.com/crm/developer/docs/api/v8/upsert-records.html,
-.../api/v8/refresh.html, .../api/v8/api-limits.html
+.../api/v8/refresh.html, .../api/v8/api-limits.html, fields: `integrations.outbound.zoho_fields`
 
 row             | request
 --------------- | -------------------------------------------------------------------
@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 from pydantic import Field, JsonValue, SecretStr
 
-from integrations.outbound.abilities import Difference, FieldSpec, FieldType
+from integrations.outbound.abilities import Difference, FieldSpec
 from integrations.outbound.answers import UNMENTIONED, compact, document, mapping, sequence, text
 from integrations.outbound.contract import (
     Capabilities,
@@ -31,16 +31,8 @@ from integrations.outbound.contract import (
 )
 from integrations.outbound.options import FIELD_NAME, AdapterOptions, BaseUrl
 from integrations.outbound.status import outcome_of_status
+from integrations.outbound.zoho_fields import MOST_AT_ONCE, creation, differences_of
 
-_TYPES: Final[dict[FieldType, frozenset[str]]] = {
-    FieldType.TEXT: frozenset({"text", "textarea", "picklist", "email", "website"}),
-    FieldType.LIST: frozenset({"multiselectpicklist"}),
-    FieldType.NUMBER: frozenset({"double", "currency", "percent"}),
-    FieldType.INTEGER: frozenset({"integer", "bigint", "double", "currency"}),
-    FieldType.BOOLEAN: frozenset({"boolean"}),
-    FieldType.DATE: frozenset({"date"}),
-    FieldType.DATETIME: frozenset({"datetime"}),
-}
 _AGAIN: Final = frozenset({"INTERNAL_ERROR", "RECORD_LOCKED", "CANNOT_PROCESS"})
 _BUSY: Final = frozenset({
     "LIMIT_EXCEEDED", "LIMIT_REACHED", "TOO_MANY_REQUESTS", "CONCURRENCY_LIMIT_EXCEEDED",
@@ -157,33 +149,45 @@ class Zoho:
 
     def schema_call(self, fields: Sequence[FieldSpec], *, credentials: Credentials) -> HttpCall:
         """See `Schema.schema_call`."""
-        path = f"settings/fields?{urlencode({'module': self.options.module})}"
-        return self._call("GET", path, credentials, b"")
+        return self._call("GET", self._fields_path, credentials, b"")
 
     def differences(
         self, fields: Sequence[FieldSpec], response: Response, *, at_s: int
     ) -> tuple[Difference, ...] | Outcome:
-        """See `Schema.differences`: an administrator creates fields, we don't."""
+        """See `Schema.differences`."""
         answer = mapping(document(response))
-        described = sequence(answer.get("fields"))
         if response.status != 200:
             return _refused(response, answer, at_s=at_s, rows=1)
+        described = sequence(answer.get("fields"))
         if not described:
             return UNMENTIONED
-        found = {text(one.get("api_name")): one for one in map(mapping, described)}
-        key = FieldSpec(self.options.key_field, FieldType.TEXT, "key")
-        lacking = [_difference(spec, found.get(spec.name)) for spec in (key, *fields)]
-        return tuple(one for one in lacking if one is not None)
+        return differences_of(self.options.key_field, fields, described)
 
     def create_calls(
         self, missing: Sequence[Difference], *, credentials: Credentials
     ) -> tuple[HttpCall, ...]:
-        """See `Schema.create_calls`: none."""
-        return ()
+        """See `Schema.create_calls`."""
+        made = [creation(self.options.key_field, one.field) for one in missing]
+        chunks = [made[at : at + MOST_AT_ONCE] for at in range(0, len(made), MOST_AT_ONCE)]
+        return tuple(
+            self._call("POST", self._fields_path, credentials, compact({"fields": one}))
+            for one in chunks
+        )
 
     def read_created(self, response: Response, *, at_s: int) -> Outcome:
-        """See `Schema.read_created`: never asked."""
-        return UNMENTIONED
+        """See `Schema.read_created`: each field has a result of its own."""
+        answer = mapping(document(response))
+        results = [_of_record(mapping(one)) for one in sequence(answer.get("fields"))]
+        refused = [one for one in results if one.verdict is not Verdict.OK]
+        if refused:
+            return refused[0]
+        if response.status == 201 and results:
+            return Outcome(Verdict.OK, "created")
+        return _refused(response, answer, at_s=at_s, rows=1)
+
+    @property
+    def _fields_path(self) -> str:
+        return f"settings/fields?{urlencode({'module': self.options.module})}"
 
     def _call(self, method: str, path: str, credentials: Credentials, body: bytes) -> HttpCall:
         headers = {"authorization": f"Zoho-oauthtoken {credentials.token}"}
@@ -240,12 +244,3 @@ def _verdict(code: str, otherwise: Verdict) -> Verdict:
     if code in _REFUSED:
         return Verdict.AUTH
     return Verdict.RETRY if code in _AGAIN else otherwise
-
-
-def _difference(spec: FieldSpec, found: Mapping[str, Any] | None) -> Difference | None:
-    if found is None:
-        return Difference(spec, "no such field: Zoho would drop its value in silence", False)
-    kind = text(found.get("data_type"))
-    if kind not in _TYPES[spec.type]:
-        return Difference(spec, f"the field is of type {kind}, {spec.type} is sent", False)
-    return None

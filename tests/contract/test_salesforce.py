@@ -208,20 +208,63 @@ class TestWhatItHears:
         rows = [KIND.row(n, fields={"Unknown__c": "x"}) for n in range(3)]
         assert {o.verdict for o in pusher.push(rows).values()} == {Verdict.AUTH}
 
-    def test_what_the_schema_lacks_is_told_and_nothing_is_created(self, org, pusher, sender):
+    def ensure(self, pusher, sender, fields, *, dry_run):
+        pusher.authorize()
+        return ensure_schema(
+            pusher.adapter, fields, sender.send,
+            credentials=pusher.credentials, at_s=NOW, dry_run=dry_run,
+        )  # fmt: skip
+
+    def with_permissions(self, org, sender, **more):
+        options = KIND.options(org.url) | {"permission_set": salesforce.PERMISSION_SET, **more}
+        secret = {"client_secret": [SecretStr(salesforce.CLIENT_SECRET)]}
+        return Pusher(build("salesforce", options, secret), sender.send)
+
+    def test_fields_are_created_with_the_right_to_write_them_and_the_key_is_unique(
+        self, org, client, sender
+    ):
+        pusher = self.with_permissions(org, sender, external_id_field="CrmReflexId__c")
+        fields = [FieldSpec(f"R_{one}__c", one, f"R {one} " + "x" * 40) for one in FieldType]
+        dry = self.ensure(pusher, sender, fields, dry_run=True)
+        assert [one.can_create for one in dry.differences] == [True] * (1 + len(fields))
+        assert not dry.is_ready
+        assert org.hidden == {}
+        report = self.ensure(pusher, sender, fields, dry_run=False)
+        assert report.is_ready
+        assert {one.verdict for one in report.outcomes} == {Verdict.OK}
+        told = {one["name"]: one for one in client.Contact.describe()["fields"]}
+        assert told["CrmReflexId__c"]["unique"]
+        assert told["CrmReflexId__c"]["externalId"]
+        assert told["R_number__c"]["type"] == "double"
+        again = self.ensure(pusher, sender, fields, dry_run=False)
+        assert (again.differences, again.outcomes) == ((), ())
+
+    def test_what_was_created_and_nobody_may_see_is_not_told_as_ready(self, org, pusher, sender):
+        fields = [FieldSpec("R__c", FieldType.TEXT, "R")]
+        report = self.ensure(pusher, sender, fields, dry_run=False)
+        assert "R__c" in org.hidden
+        assert [one.field.name for one in report.left] == ["R__c"]
+        again = self.ensure(pusher, sender, fields, dry_run=False)
+        assert [one.code for one in again.outcomes] == ["DUPLICATE_DEVELOPER_NAME"]
+
+    def test_an_independent_client_creates_fields_the_same_way(self, org, client):
+        made = {"label": "R", "type": "Text", "length": 255}
+        body = {"FullName": "Contact.R__c", "Metadata": made}
+        assert client.toolingexecute("sobjects/CustomField", method="POST", data=body)["success"]
+        assert "R__c" in org.hidden
+
+    def test_what_the_schema_lacks_and_can_not_be_mended_is_told(self, org, pusher, sender):
         pusher.authorize()
         fields = [
             FieldSpec("Segment__c", FieldType.TEXT, "Segment"),
             FieldSpec("alive__C", FieldType.NUMBER, "names are the same in any case"),
             FieldSpec("Vip__c", FieldType.NUMBER, "of another type"),
-            FieldSpec("Missing__c", FieldType.DATE, "Missing"),
+            FieldSpec("Missing", FieldType.DATE, "no custom field"),
+            FieldSpec("pkg__Missing__c", FieldType.DATE, "another package's"),
         ]
         org.fields["ExtId__c"]["unique"] = False
-        report = ensure_schema(
-            pusher.adapter, fields, sender.send,
-            credentials=pusher.credentials, at_s=NOW, dry_run=False,
-        )  # fmt: skip
+        report = self.ensure(pusher, sender, fields, dry_run=False)
         lacking = [one.field.name for one in report.differences]
-        assert lacking == ["ExtId__c", "Vip__c", "Missing__c"]
+        assert lacking == ["ExtId__c", "Vip__c", "Missing", "pkg__Missing__c"]
         assert not report.is_ready
         assert [r.method for r in org.requests] == ["POST", "GET"]

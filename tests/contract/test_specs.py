@@ -61,7 +61,7 @@ class TestHubSpot:
             credentials=ours.credentials, at_s=NOW, dry_run=False,
         )  # fmt: skip
         assert report.is_ready
-        assert judge(spec("hubspot-properties-v3.clean.json"), HUBSPOT, vendor.exchanges) == 2
+        assert judge(spec("hubspot-properties-v3.clean.json"), HUBSPOT, vendor.exchanges) == 3
 
     def test_the_judge_is_awake(self, vendor, sender):
         pusher("hubspot", vendor, sender).push(KINDS["hubspot"].rows(1))

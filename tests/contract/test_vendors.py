@@ -17,7 +17,8 @@ from integrations.outbound.contract import Credentials, Outcome, Response, Verdi
 from integrations.outbound.ensure import ensure_schema
 from integrations.outbound.registry import build
 from tests.contract.kinds import KINDS, NOW, Pusher
-from tests.vendors import hubspot
+from tests.vendors import hubspot, zoho
+from tests.vendors.server import Reply
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("CRM_REFLEX_SHARED") or ROOT.parent / "shared")
@@ -195,6 +196,15 @@ class TestHubSpot:
         assert again.differences == ()
         assert len(vendor.requests) == before + 1, "what is there is not created again"
 
+    def test_a_property_that_was_not_created_is_not_told_as_ready(self, pusher, vendor, sender):
+        vendor.properties["a"] = hubspot.definition("a", "string", "text")
+        answers = [Reply(200, {"results": []}), Reply(201, {"results": [{"name": "b"}]})]
+        vendor._scripted.extend(answers)
+        report = ensure(pusher, sender, [FieldSpec("b", FieldType.TEXT, "B")], dry_run=False)
+        assert [one.verdict for one in report.outcomes] == [Verdict.OK]
+        assert [one.field.name for one in report.left] == ["b"]
+        assert not report.is_ready
+
     def test_a_property_of_another_type_is_told_and_left(self, pusher, vendor, sender):
         vendor.properties["clv"] = hubspot.definition("clv", "date", "date")
         fields = [FieldSpec("clv", FieldType.NUMBER, "CLV")]
@@ -362,9 +372,47 @@ class TestZoho:
             FieldSpec("Nowhere", FieldType.TEXT, "Nowhere"),
             FieldSpec("Alive", FieldType.DATE, "Alive"),
         ]
-        report = ensure(pusher, sender, fields, dry_run=False)
+        report = ensure(pusher, sender, fields, dry_run=True)
         assert [one.field.name for one in report.differences] == ["Nowhere", "Alive"]
+        assert [one.can_create for one in report.differences] == [True, False]
         assert not report.is_ready
+        assert {one.method for one in vendor.requests} <= {"GET", "POST"}
+        assert "Nowhere" not in vendor.fields
+
+    def test_fields_that_lack_are_created_five_at_a_time_and_never_again(self, vendor, sender):
+        kind = KINDS["zoho"]
+        secrets = {name: [SecretStr(one) for one in some] for name, some in kind.secrets.items()}
+        options = kind.options(vendor.url) | {"key_field": "Reflex_Id"}
+        pusher = Pusher(build("zoho", options, secrets), sender.send)
+        types = [one for one in FieldType if one is not FieldType.LIST]
+        fields = [FieldSpec(f"R_{one}", one, f"R {one}") for one in types]
+        report = ensure(pusher, sender, fields, dry_run=False)
+        assert report.is_ready
+        assert len(report.outcomes) == 2, "seven fields, the key among them"
+        assert vendor.fields["R_number"] == "double"
+        assert vendor.unique == {"Reflex_Id"}
+        again = ensure(pusher, sender, fields, dry_run=False)
+        assert (again.differences, again.outcomes) == ((), ())
+
+    @pytest.mark.parametrize(
+        ("field", "kind_of_field"),
+        [("R_list", FieldType.LIST), ("Two__Scores", FieldType.TEXT), ("End_", FieldType.TEXT)],
+    )
+    def test_what_can_not_be_created_as_it_is_named_is_told(
+        self, pusher, sender, field, kind_of_field
+    ):
+        spec = FieldSpec(field, kind_of_field, "any")
+        report = ensure(pusher, sender, [spec], dry_run=False)
+        assert [one.can_create for one in report.left] == [False]
+
+    def test_one_of_several_fields_that_is_refused_is_told(self, pusher, vendor, sender):
+        told = [
+            {"code": "SUCCESS", "status": "success", "details": {"id": "1"}, "message": "created"},
+            zoho.failed("LIMIT_EXCEEDED", "no more fields", {}),
+        ]
+        response = Response(201, {}, json.dumps({"fields": told}).encode())
+        outcome = pusher.adapter.read_created(response, at_s=NOW)
+        assert (outcome.verdict, outcome.code) == (Verdict.THROTTLED, "LIMIT_EXCEEDED")
 
 
 class TestBottleCRM:

@@ -12,6 +12,18 @@ CLIENT_ID, CLIENT_SECRET = "3MVG9-consumer-key", "consumer-secret-42"
 USERNAME = "integration@example.com"
 
 
+PERMISSION_SET = "0PS000000000001AAA"
+NEEDS = {
+    "Text": ("string", {"length"}),
+    "LongTextArea": ("textarea", {"length", "visibleLines"}),
+    "Number": ("double", {"precision", "scale"}),
+    "Checkbox": ("boolean", {"defaultValue"}),
+    "Date": ("date", set()),
+    "DateTime": ("datetime", set()),
+}
+"""Types of the Tooling API -> how `describe` names them, and what they can't be created without."""
+
+
 class Salesforce(Vendor):
     """An org: contacts by `ExtId__c`, with a quota of calls a day.
 
@@ -25,6 +37,7 @@ class Salesforce(Vendor):
         self.used, self.quota = 0, 15_000
         self.locked: set[str] = set()
         self.duplicates: set[str] = set()
+        self.hidden: dict[str, dict[str, Any]] = {}  # exist, and nobody may see them yet
         self.fields = {
             "Id": described("Id", "id", updateable=False),
             "LastName": described("LastName", "string"),
@@ -69,7 +82,43 @@ class Salesforce(Vendor):
             return self._said(200, {"name": "Contact", "fields": list(self.fields.values())})
         if path and path[1] == "composite/sobjects/Contact/ExtId__c" and request.method == "PATCH":
             return self._upsert(request.json)
+        makes = {
+            "tooling/sobjects/CustomField": self._create_field,
+            "sobjects/FieldPermissions": self._grant,
+        }
+        make = makes.get(path[1].rstrip("/")) if path and request.method == "POST" else None
+        if make is not None:
+            return make(request.json)
         return refused(404, "NOT_FOUND", "The requested resource does not exist")
+
+    def _create_field(self, body: dict[str, Any]) -> Reply:
+        """What is created is seen by nobody until a permission set says so."""
+        kind, _, name = body["FullName"].partition(".")
+        made = body["Metadata"]
+        needs = NEEDS.get(made["type"])
+        if kind != "Contact" or not re.fullmatch(r"[A-Za-z]\w{0,39}__c", name) or needs is None:
+            return refused(400, "FIELD_INTEGRITY_EXCEPTION", "the field can not be created")
+        lacking = ({"label"} | needs[1]) - set(made)
+        if lacking or len(made["label"]) > 40:
+            return refused(400, "REQUIRED_FIELD_MISSING", f"Required: {sorted(lacking)}")
+        if name in self.fields | self.hidden:
+            return refused(
+                400, "DUPLICATE_DEVELOPER_NAME", f"There is already a field named {name}"
+            )
+        flags = {flag: made.get(flag, False) for flag in ("externalId", "unique")}
+        self.hidden[name] = described(name, needs[0], **flags)
+        return self._made("00N")
+
+    def _grant(self, body: dict[str, Any]) -> Reply:
+        name = body["Field"].removeprefix("Contact.")
+        is_known = body["ParentId"] == PERMISSION_SET and name in self.hidden
+        if not is_known or not (body["PermissionsRead"] and body["PermissionsEdit"]):
+            return refused(400, "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
+        self.fields[name] = self.hidden.pop(name)
+        return self._made("01k")
+
+    def _made(self, prefix: str) -> Reply:
+        return self._said(201, {"id": f"{prefix}000000000001AAA", "success": True, "errors": []})
 
     def _may_have_a_token(self, form: dict[str, str]) -> bool:
         if form.get("grant_type") == "client_credentials":

@@ -8,6 +8,7 @@ from tests.vendors.server import Reply, Request, Vendor
 CLIENT_ID = "1000.CLIENT"
 CLIENT_SECRET = "zoho-client-secret"
 REFRESH_TOKEN = "1000.refresh.token"
+CREATED = {"text", "double", "integer", "boolean", "date", "datetime"}
 _AT = "2026-11-23T10:00:00+01:00"
 _BY = {"name": "Integration", "id": "554023000000235011"}
 
@@ -20,6 +21,7 @@ class Zoho(Vendor):
         self.tokens: list[str] = []
         self.locked: set[str] = set()
         self.invalid: set[str] = set()
+        self.unique: set[str] = set()
         self.fields = {
             "Email": "email",
             "Last_Name": "text",
@@ -59,6 +61,8 @@ class Zoho(Vendor):
         if not token or token not in self.tokens:
             return refused(401, "INVALID_TOKEN", "invalid oauth token")
         if request.path == "/crm/v8/settings/fields" and request.query.get("module") == "Contacts":
+            if request.method == "POST":
+                return self._create_fields(request.json["fields"])
             fields = [
                 {"api_name": name, "data_type": kind, "field_label": name}
                 for name, kind in self.fields.items()
@@ -67,6 +71,26 @@ class Zoho(Vendor):
         if request.path == "/crm/v8/Contacts/upsert" and request.method == "POST":
             return self._upsert(request.json)
         return refused(404, "INVALID_URL_PATTERN", "Please check if the URL is a correct one")
+
+    def _create_fields(self, fields: list[dict[str, Any]]) -> Reply:
+        if len(fields) > 5:
+            return refused(400, "LIMIT_EXCEEDED", "at most five fields")
+        told = [self._create_field(one) for one in fields]
+        status = 201 if any(one["code"] == "SUCCESS" for one in told) else 400
+        return Reply(status, {"fields": told})
+
+    def _create_field(self, one: dict[str, Any]) -> dict[str, Any]:
+        name = one["field_label"].replace(" ", "_")
+        if one["data_type"] not in CREATED:
+            return failed("INVALID_DATA", "invalid data", {"api_name": "data_type"})
+        if name in self.fields:
+            return failed("DUPLICATE_DATA", "duplicate data", {"api_name": "field_label"})
+        self.fields[name] = one["data_type"]
+        self.unique |= {name} if "unique" in one else set()
+        details = {"id": f"55402300001{len(self.fields):07d}"}
+        return {
+            "code": "SUCCESS", "details": details, "message": "field created", "status": "success"
+        }  # fmt: skip
 
     def _upsert(self, body: dict[str, Any]) -> Reply:
         if len(body["data"]) > 100:

@@ -170,18 +170,20 @@ def schema(name: Name, dry_run: DryRun = False, as_json: AsJson = False) -> None
         raise RefusedError(str(error)) from None
     except TransportError as error:
         raise LaterError(f"{name} does not answer: {type(error).__name__}: {error}") from None
-    found = [
-        {"field": one.field.name, "type": one.field.type, "detail": one.detail,
-         "can_create": one.can_create}
-        for one in report.differences
-    ]  # fmt: skip
+    found, left = (
+        [{"field": one.field.name, "type": one.field.type, "detail": one.detail,
+          "can_create": one.can_create} for one in some]
+        for some in (report.differences, report.left)
+    )  # fmt: skip
     trouble = "" if report.trouble is None else f"{report.trouble.code}: {report.trouble.detail}"
     refused = [f"{one.code}: {one.detail}" for one in report.outcomes if one.verdict != "ok"]
     if as_json:
         show_json({"ready": report.is_ready, "differences": found, "dry_run": dry_run,
-                   "refused": refused, "trouble": trouble or None})  # fmt: skip
+                   "left": left, "refused": refused, "trouble": trouble or None})  # fmt: skip
     else:
         _show_schema(found, refused, trouble, created=len(report.outcomes) - len(refused))
+        if report.outcomes and left:
+            show("what lacks still:", *(f"{one['field']}: {one['detail']}" for one in left))
     if not report.is_ready:
         raise typer.Exit(1)
 
