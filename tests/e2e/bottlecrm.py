@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from integrations.destinations import Destination
+from integrations.inbound.bottlecrm import identify
 from integrations.mapping import mapped
 from tests.servers import Server
 from tests.vendors import bottlecrm
@@ -145,19 +146,6 @@ def order(who: str, number: int, at_s: int, rng: random.Random) -> bytes:
     return json.dumps(event).encode()
 
 
-def echo(delivery: str, body: bytes) -> tuple[str, bytes]:
-    """A webhook of the CRM as an event: whom it is about, and an identify."""
-    data = json.loads(body)["data"]
-    event = {
-        "type": "identify",
-        "messageId": delivery,
-        "userId": data["email"],
-        "traits": data,
-        "context": {"integration": {"name": "bottlecrm"}},
-    }
-    return data["email"], json.dumps(event).encode()
-
-
 def differences(
     desired: Mapping[str, Mapping[str, Any]],
     held: Mapping[str, Sequence[Mapping[str, Any]]],
@@ -234,8 +222,9 @@ def _echo(shop: Shop, hooks: bottlecrm.Hooks) -> dict[str, int]:
         pass
     told, hooks.received = hooks.received, []
     before = shop.counters()
-    for delivery, body in told:
-        _, event = echo(delivery, body)
+    for body in told:
+        event = identify(body, destination="bottlecrm")
+        assert event is not None, "a webhook of a contact"
         shop.runtime.client.xadd(shop.runtime.keys.intake(), {"event": event})
     shop.ingest()
     marked = shop.marked()
