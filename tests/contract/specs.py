@@ -11,7 +11,7 @@ import pytest
 from openapi_core import Config, OpenAPI
 from openapi_core.testing import MockRequest, MockResponse
 
-from tests.vendors.server import Exchange
+from integrations.outbound.suite.vendor import Exchange
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("CRM_REFLEX_SHARED") or ROOT.parent / "shared")

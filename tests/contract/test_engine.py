@@ -35,7 +35,7 @@ class Bench:
         self.segment, self.alive = TARGETS.get(name, ("segment", "alive"))
         self.refresh = RefreshStore(client, KEYS, lease_ms=1)
         self.store = DeliverStore(client, KEYS)
-        self.adapter = self.kind.adapter(name, vendor.url)
+        self.adapter = self.kind.adapter(vendor.url)
         self.sender = sender
         self.versions = Counter()
         self.wanted = {}

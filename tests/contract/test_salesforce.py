@@ -13,7 +13,8 @@ from integrations.outbound.contract import Credentials, Outcome, Verdict
 from integrations.outbound.ensure import ensure_schema
 from integrations.outbound.errors import OptionsError
 from integrations.outbound.registry import build
-from tests.contract.kinds import KINDS, NOW, Pusher, rsa_key
+from integrations.outbound.suite.kind import NOW, Pusher
+from tests.contract.kinds import KINDS, rsa_key
 from tests.vendors import salesforce
 
 KIND = KINDS["salesforce"]
@@ -55,7 +56,7 @@ def client(org):
 
 @pytest.fixture
 def pusher(org, sender):
-    return Pusher(KIND.adapter("salesforce", org.url), sender.send)
+    return Pusher(KIND.adapter(org.url), sender.send)
 
 
 def records(*keys, **fields):

@@ -6,9 +6,10 @@ from openapi_core.exceptions import OpenAPIError
 from integrations.outbound.abilities import FieldSpec, FieldType
 from integrations.outbound.contract import Verdict
 from integrations.outbound.ensure import ensure_schema
-from tests.contract.kinds import KINDS, NOW, Pusher
+from integrations.outbound.suite.kind import NOW, Pusher
+from integrations.outbound.suite.vendor import Exchange, Reply
+from tests.contract.kinds import KINDS
 from tests.contract.specs import judge, spec
-from tests.vendors.server import Exchange, Reply
 
 # openapi-core checks keys in headers, and passes over OAuth
 pytestmark = pytest.mark.filterwarnings("ignore:Unsupported scheme type:UserWarning")
@@ -25,7 +26,7 @@ def vendor(request):
 
 
 def pusher(name, vendor, sender):
-    return Pusher(KINDS[name].adapter(name, vendor.url), sender.send)
+    return Pusher(KINDS[name].adapter(vendor.url), sender.send)
 
 
 @pytest.mark.parametrize("vendor", ["hubspot"], indirect=True)

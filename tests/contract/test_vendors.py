@@ -16,9 +16,10 @@ from integrations.outbound.abilities import FieldSpec, FieldType
 from integrations.outbound.contract import Credentials, Outcome, Response, Verdict
 from integrations.outbound.ensure import ensure_schema
 from integrations.outbound.registry import build
-from tests.contract.kinds import KINDS, NOW, Pusher
+from integrations.outbound.suite.kind import NOW, Pusher
+from integrations.outbound.suite.vendor import Reply
+from tests.contract.kinds import KINDS
 from tests.vendors import hubspot, zoho
-from tests.vendors.server import Reply
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("CRM_REFLEX_SHARED") or ROOT.parent / "shared")
@@ -43,7 +44,7 @@ def vendor(kind):
 
 @pytest.fixture
 def pusher(name, kind, vendor, sender):
-    return Pusher(kind.adapter(name, vendor.url), sender.send)
+    return Pusher(kind.adapter(vendor.url), sender.send)
 
 
 def heard(pusher, kind, status, body=None, count=3, **headers):
@@ -507,7 +508,7 @@ class TestSegment:
 class TestStandard_Webhook:  # noqa: N801  the fixture reads the adapter's name
     @pytest.fixture
     def pusher(self, name, kind, vendor, sender):
-        return Pusher(kind.adapter(name, vendor.url), sender.send, at_s=int(time.time()))
+        return Pusher(kind.adapter(vendor.url), sender.send, at_s=int(time.time()))
 
     def test_two_packages_accept_what_every_secret_signed(self, pusher, kind, vendor):
         pusher.push(kind.rows(1))  # the packages refuse what was signed more than 5 minutes ago
@@ -553,7 +554,7 @@ class TestRobots:
     )
     def test_the_truth_is_in_the_body(self, robot, body, verdict, wait_s):
         kind = KINDS[robot]
-        adapter = kind.adapter(robot, "https://example.com")
+        adapter = kind.adapter("https://example.com")
         response = Response(200, {}, json.dumps(body).encode())
         outcomes = adapter.classify(kind.rows(2), response, at_s=NOW)
         assert [(o.verdict, o.retry_after_s) for o in outcomes] == [(verdict, wait_s)] * 2
@@ -562,7 +563,7 @@ class TestRobots:
     def test_a_digest_over_thousands_is_one_message_within_the_size(self, robot, sender):
         kind = KINDS[robot]
         with kind.vendor() as vendor:
-            pusher = Pusher(kind.adapter(robot, vendor.url), sender.send)
+            pusher = Pusher(kind.adapter(vendor.url), sender.send)
             rows = [
                 kind.row(n, fields={f"字段{n % 40}": f"值{n % 97}" * 30, "p_alive": n / 7})
                 for n in range(5000)
@@ -625,7 +626,7 @@ def test_hubspot_whatever_is_said_of_whom_in_any_order_is_heard_of_that_row(stat
             category = "VALIDATION_ERROR" if states[n] == "wrong" else "INTERNAL_ERROR"
             errors.append(hubspot.input_error(f"msg_{n}", category, "why"))
     body = json.dumps({"status": "COMPLETE", "results": results, "errors": errors}).encode()
-    adapter = kind.adapter("hubspot", "https://example.com")
+    adapter = kind.adapter("https://example.com")
     outcomes = adapter.classify(rows, Response(207, {}, body), at_s=NOW)
     assert verdicts(outcomes) == [STATES[state] for state in states]
 
@@ -651,7 +652,7 @@ def test_positions_count_unless_one_is_lacking(states, lacking, name):
     }[name]
     results = [told[state] for state in states][lacking:]
     body = json.dumps({"data": results} if name == "zoho" else results).encode()
-    adapter = KINDS[name].adapter(name, "https://example.com")
+    adapter = KINDS[name].adapter("https://example.com")
     rows = KINDS[name].rows(len(states))
     outcomes = adapter.classify(rows, Response(200, {}, body), at_s=NOW)
     expected = [Verdict.RETRY if lacking else STATES[state] for state in states]
@@ -695,7 +696,7 @@ def test_another_package_adds_an_adapter_by_entry_point(tmp_path, monkeypatch):
 
 
 def test_a_secret_in_base64_is_no_less_secret():
-    adapter = KINDS["segment"].adapter("segment", "https://example.com")
+    adapter = KINDS["segment"].adapter("https://example.com")
     call = adapter.encode(KINDS["segment"].rows(1), credentials=Credentials(), at_s=NOW)
     key = b64encode(f"{KINDS['segment'].secrets['write_key'][0]}:".encode()).decode()
     assert key in call.headers["authorization"]

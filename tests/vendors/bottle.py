@@ -4,7 +4,7 @@ import re
 from typing import Any
 from uuid import UUID
 
-from tests.vendors.server import Reply, Request, Vendor
+from integrations.outbound.suite.vendor import Reply, Request, Vendor
 
 TOKEN = "bcrm_pat_" + "7" * 40
 

@@ -4,7 +4,7 @@ import re
 from typing import Any
 from uuid import UUID
 
-from tests.vendors.server import Reply, Request, Vendor
+from integrations.outbound.suite.vendor import Reply, Request, Vendor
 
 TOKEN = "pat-eu1-" + "0" * 36
 _TIMES = {"startedAt": "2026-11-23T10:00:00Z", "completedAt": "2026-11-23T10:00:01Z"}

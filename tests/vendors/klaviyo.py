@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from tests.vendors.server import Reply, Request, Vendor
+from integrations.outbound.suite.vendor import Reply, Request, Vendor
 
 KEY = "pk_" + "a1" * 17
 _AT = "2026-11-23T10:00:00Z"
@@ -20,7 +20,6 @@ class Klaviyo(Vendor):
 
     def __init__(self) -> None:
         super().__init__()
-        self.wrong: set[str] = set()
         self.asks = 2
         self.jobs: dict[str, dict[str, Any]] = {}
 

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from base64 import b64encode
 
-from tests.vendors.server import Reply, Request, Vendor
+from integrations.outbound.suite.vendor import Reply, Request, Vendor
 
 SECRET = "SEC" + "5e" * 20
 KEY = "693a91f6-7xxx-4bc4-97a0-0ec2sifa5aaa"
@@ -15,7 +15,6 @@ class Robot(Vendor):
 
     def __init__(self) -> None:
         super().__init__()
-        self.messages: list[str] = []
 
 
 class WeCom(Robot):

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import jwt
 
-from tests.vendors.server import Reply, Request, Vendor
+from integrations.outbound.suite.vendor import Reply, Request, Vendor
 
 CLIENT_ID, CLIENT_SECRET = "3MVG9-consumer-key", "consumer-secret-42"
 USERNAME = "integration@example.com"

@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 
-from tests.vendors.server import Reply, Request, Vendor
+from integrations.outbound.suite.vendor import Reply, Request, Vendor
 
 WRITE_KEY = "segment-write-key-42"
 

@@ -5,7 +5,7 @@ from base64 import b64encode
 import standardwebhooks
 import svix.webhooks
 
-from tests.vendors.server import Reply, Request, Vendor
+from integrations.outbound.suite.vendor import Reply, Request, Vendor
 
 SECRETS = ["whsec_" + b64encode(bytes([n]) * 32).decode() for n in (1, 2)]
 

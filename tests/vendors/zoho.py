@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import parse_qs
 
-from tests.vendors.server import Reply, Request, Vendor
+from integrations.outbound.suite.vendor import Reply, Request, Vendor
 
 CLIENT_ID = "1000.CLIENT"
 CLIENT_SECRET = "zoho-client-secret"

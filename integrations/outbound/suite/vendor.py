@@ -47,8 +47,10 @@ class Vendor:
     """Base of the vendors: subclasses say `answer`, and keep `contacts`.
 
     contacts   key -> fields as stored
+    messages   texts for people, of vendors that take digests
     exchanges  all that happened, in order
     silent     keys that are stored, and passed over in the answer
+    wrong      keys that are refused, of vendors that take jobs
     """
 
     content_type = "application/json"
@@ -56,7 +58,9 @@ class Vendor:
     def __init__(self) -> None:
         self.contacts: dict[str, dict[str, Any]] = {}
         self.exchanges: list[Exchange] = []
+        self.messages: list[str] = []
         self.silent: set[str] = set()
+        self.wrong: set[str] = set()
         self._scripted: deque[Reply] = deque()
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
