@@ -15,7 +15,7 @@ from models.recommend.evaluate import NONE, Quality, quality
 from models.recommend.hybrid import Candidates, expanded
 from models.recommend.interactions import Interactions
 from models.recommend.model import Recommender, basic_weights
-from models.recommend.repeats import EARLIEST
+from models.recommend.repeat_kernels import EARLIEST
 from models.recommend.tuning import choices_of, learn_weights
 
 HALF_LIVES = (30.0, 60.0, 90.0, 120.0)

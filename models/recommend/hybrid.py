@@ -12,17 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommend.content import Content
-from models.recommend.hybrid_kernels import (
-    follow_twice,
-    name_all,
-    name_best,
-    parts_of,
-    take,
-    utilities,
-)
-from models.recommend.links import Follower, Links
+from models.recommend.hybrid_kernels import SAID, collect, rank
+from models.recommend.links import Links
 from models.recommend.popularity import Trends
-from models.recommend.repeats import OwnItems, RepeatHabits, due_items, repeat_features
+from models.recommend.repeats import OwnItems, RepeatHabits
 
 Floats: TypeAlias = NDArray[np.float64]
 Columns: TypeAlias = NDArray[np.int64]
@@ -49,8 +42,6 @@ FEATURES: Final = (
     ("popular_first", "popular"),
     ("content", "content"),
 )
-SIMILAR, TOGETHER, CONTENT = 9, 11, 17
-POPULAR = slice(13, 17)
 MEMBER_OF: Final = np.array([MEMBERS.index(member) for _, member in FEATURES])
 
 MOST_SIMILAR: Final = 250  # candidates that one member may bring
@@ -59,6 +50,7 @@ MOST_CONTENT: Final = 100
 MOST_POPULAR: Final = 60  # of each trend
 _MOST_TERMS: Final = 24  # of a customer's profile
 _MOST_PROFILE: Final = 100  # items that together and content start from
+_BOUNDS: Final = (MOST_SIMILAR, MOST_TOGETHER, MOST_CONTENT, _MOST_TERMS)
 
 
 class Liked(NamedTuple):
@@ -110,84 +102,37 @@ class Collector:
 
         allowed  (width,) items that may be recommended at all; None = every one
         """
-        self._shop = shop
         self.width = width
         self._may = np.ones(width, dtype=np.bool_) if allowed is None else allowed
         trends = np.zeros((width, len(Trends._fields)))
         m = min(width, len(shop.trends.week))
         trends[:m] = np.column_stack([part[:m] for part in shop.trends])
-        self._trends = trends
-        self._content = Follower(width)
-        self._terms = Follower(len(shop.content.items.starts) - 1)
-        self._every, self._recent, self._alike_to, self._liked, self._holders = np.zeros((5, width))
-        self._place = np.full(width, -1, dtype=np.int64)
-        self._touched = np.zeros(width, dtype=np.int64)
-        self._named = np.zeros(width, dtype=np.int64)
-        self._popular = self._most_popular()
+        self._shop = (
+            tuple(shop.companions), tuple(shop.content.terms), tuple(shop.content.items),
+            trends, self._most_popular(trends), *shop.habits,
+        )  # fmt: skip
+        terms = len(shop.content.items.starts) - 1
+        terms = len(shop.content.items.starts) - 1
+        self._scratch = (
+            np.zeros((width, SAID)),
+            *np.zeros((3, width), dtype=np.int64),
+            np.zeros(terms),
+            np.zeros(terms, dtype=np.int64),
+        )
 
-    def _most_popular(self) -> Columns:
-        trends = np.where(self._may[:, None], self._trends, 0.0)
+    def _most_popular(self, trends: Floats) -> Columns:
+        trends = np.where(self._may[:, None], trends, 0.0)
         best = np.argsort(-trends, axis=0, kind="stable")[:MOST_POPULAR]
         sold = np.take_along_axis(trends, best, axis=0) > 0
         return np.unique(best[sold]).astype(np.int64)
 
     def collect(self, own: OwnItems, liked: Liked, today: int) -> Candidates:
         """Unite what the members name, and ask each of them about everything."""
-        profile, weights = _profile(own)
-        every, recent, place = self._every, self._recent, self._place
-        links = self._shop.companions
-        touched = follow_twice(profile, weights, *links, every, recent, self._touched)
-        together = self._touched[:touched]
-        alike, scores = self._alike(profile, weights)
-        self._alike_to[alike] = scores
-        self._liked[liked.columns], self._holders[liked.columns] = liked.scores, liked.holders
-        out, may = self._named, self._may
-        named = name_best(liked.columns, self._liked, MOST_SIMILAR, may, place, out, 0)
-        named = name_best(together, every, MOST_TOGETHER, may, place, out, named)
-        named = name_best(together, recent, MOST_TOGETHER, may, place, out, named)
-        named = name_best(alike, self._alike_to, MOST_CONTENT, may, place, out, named)
-        named = name_all(self._popular, may, place, out, named)
-        named = name_all(own.columns, may, place, out, named)
-        columns = out[:named].copy()
-        found = self._features(columns, own, today)
-        place[columns] = -1
-        every[together], recent[together] = 0.0, 0.0
-        self._alike_to[alike] = 0.0
-        self._liked[liked.columns], self._holders[liked.columns] = 0.0, 0.0
-        return found
-
-    def _features(self, columns: Columns, own: OwnItems, today: int) -> Candidates:
-        features = np.zeros((len(columns), len(FEATURES)))
-        at = self._place[own.columns]
-        here = np.flatnonzero(at >= 0)
-        at = at[here]
-        said = repeat_features(own, self._shop.habits, today)
-        features[at, :7] = said[here]
-        features[at, 7] = own.times[here] > 0
-        features[at, 8] = own.looked[here]
-        take(columns, self._liked, features, SIMILAR)
-        take(columns, self._holders, features, SIMILAR + 1)
-        take(columns, self._every, features, TOGETHER)
-        take(columns, self._recent, features, TOGETHER + 1)
-        features[:, POPULAR] = self._trends[columns]
-        take(columns, self._alike_to, features, CONTENT)
-        bought, due = np.zeros(len(columns), np.bool_), np.ones(len(columns), np.bool_)
-        bought[at] = own.times[here] > 0
-        due[at] = due_items(own, self._shop.habits, today)[here]
-        mine = np.full(len(columns), -1, dtype=np.int64)
-        mine[at] = here
-        holders = features[:, SIMILAR + 1].astype(np.int64)
-        return Candidates(columns, features, bought, due, mine, holders)
-
-    def _alike(self, profile: Columns, weights: Floats) -> tuple[Columns, Floats]:
-        """Items whose terms are like those of the profile: their cosine."""
-        content = self._shop.content
-        terms, weight = self._terms.follow(content.terms, profile, weights)
-        if len(terms) > _MOST_TERMS:
-            kept = np.argpartition(weight, len(weight) - _MOST_TERMS)[-_MOST_TERMS:]
-            terms, weight = terms[kept], weight[kept]
-        norm = np.sqrt(weight @ weight)
-        return self._content.follow(content.items, terms, weight / norm if norm > 0 else weight)
+        found = collect(
+            tuple(own), *_profile(own), tuple(liked), self._shop, today, self._may, _BOUNDS,
+            self._scratch,
+        )  # fmt: skip
+        return Candidates(*found)
 
     def usable(self, columns: Columns, hidden: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which candidates may be listed; `hidden` columns may not."""
@@ -219,34 +164,19 @@ def expanded(features: Floats) -> Floats:
     return np.concatenate((unit, np.sqrt(unit)), axis=1)
 
 
-class Utilities(NamedTuple):
-    """What some candidates are worth under a list's weights.
+def ranked(
+    features: Floats, chosen: NDArray[np.bool_], weights: Floats, count: int, *, first: bool = False
+) -> tuple[Columns, Floats, Floats]:
+    """The best of the chosen candidates by `expanded(features[chosen]) @ weights`.
 
-    utility  (c,)
-    most     (f,) the maximum of each feature among them
-    """
-
-    utility: Floats
-    most: Floats
-
-
-def utilities_of(features: Floats, places: Columns, weights: Floats) -> Utilities:
-    """`expanded(features[places]) @ weights`, without the arrays between.
-
-    places   (c,) rows of features
+    chosen   (c,)
     weights  (2 f,)
+    count    so many, and whoever equals the last
+    first    whether what similar customers hold goes before all else
+    Returns  places in `features`, best first; utilities, to 9 decimals; what each member adds,
+             (places, len(MEMBERS)): the sum over members is the utility before such a lead
     """
-    most, utility = np.zeros(features.shape[1]), np.zeros(len(places))
-    utilities(features, places, weights, most, utility)
-    return Utilities(utility, most)
-
-
-def contributions(features: Floats, places: Columns, weights: Floats, most: Floats) -> Floats:
-    """What each member adds to the utility of some candidates.
-
-    most     of `utilities_of`
-    Returns  (places, len(MEMBERS)); the sum over members is the utility
-    """
-    parts = np.zeros((len(places), len(MEMBERS)))
-    parts_of(features, places, weights, most, MEMBER_OF, parts)
-    return parts
+    found: tuple[Columns, Floats, Floats] = rank(
+        features, chosen, weights, count, first, MEMBER_OF, len(MEMBERS)
+    )
+    return found

@@ -1,7 +1,7 @@
 """Compiled loops of the hybrid: one customer's candidates and what the members say of them.
 
-Arrays only; `hybrid.Collector` and `recommender.recommend` own them. Scratch arrays are one an item
-and hold zeros (`place`: -1) between two calls.
+Arrays only; `hybrid.Collector` and `recommender.recommend` own them. Scratch arrays hold zeros
+between two calls.
 
 >>> features, places = np.array([[4.0], [1.0]]), np.array([0, 1])
 >>> most, utility = np.zeros(1), np.zeros(2)
@@ -10,17 +10,31 @@ and hold zeros (`place`: -1) between two calls.
 (array([4.]), array([3.  , 1.25]))
 """
 
+from typing import Final
+
 import numpy as np
 
 from models.recommend.kernels import compiled
+from models.recommend.repeat_kernels import repeats
+
+#: Where each member's features begin; `hybrid.FEATURES` names them all.
+OWN_HELD: Final = 7
+SIMILAR: Final = 9
+TOGETHER: Final = 11
+POPULAR: Final = 13
+CONTENT: Final = 17
+_FEATURES: Final = 18
+#: What is said of an item while one customer's candidates are collected: a cache line an item.
+EVERY, RECENT, ALIKE, FOND, HELD, PLACE, SAID = 0, 1, 2, 3, 4, 5, 8
 
 
 @compiled
-def follow_twice(rows, weights, starts, columns, scores, every, recent, touched):
-    """Add up the links of some rows, each once (`every`) and times its weight (`recent`).
+def follow_twice(rows, weights, links, said, touched):
+    """Add up the links of some rows, each once (`EVERY`) and times its weight (`RECENT`).
 
     Returns  how many columns were touched; they are at the front of `touched`
     """
+    starts, columns, scores = links
     found = 0
     for q in range(len(rows)):
         row = rows[q]
@@ -29,42 +43,47 @@ def follow_twice(rows, weights, starts, columns, scores, every, recent, touched)
         weight = max(weights[q], 0.0)
         for at in range(starts[row], starts[row + 1]):
             column = columns[at]
-            if every[column] == 0.0:
+            if said[column, EVERY] == 0.0:
                 touched[found] = column
                 found += 1
-            every[column] += scores[at]
-            recent[column] += weight * scores[at]
+            said[column, EVERY] += scores[at]
+            said[column, RECENT] += weight * scores[at]
     return found
 
 
 @compiled
-def name_best(columns, scores, most, allowed, place, out, named):
+def name_best(columns, said, by, most, allowed, out, named):
     """Name the allowed columns of the `most` highest scores > 0 that are not named yet.
 
-    scores  one an item
-    place   -1 where a column is not named
+    by      whose scores
     Returns the number of named columns, which are at the front of `out`
     """
-    values = np.empty(len(columns))
+    values, usable = np.empty(len(columns)), np.empty(len(columns), dtype=np.int64)
     kept = 0
     for q in range(len(columns)):
-        if allowed[columns[q]] and scores[columns[q]] > 0.0:
-            values[kept] = scores[columns[q]]
+        column = columns[q]
+        score = said[column, by]
+        if score > 0.0 and allowed[column]:
+            values[kept], usable[kept] = score, column
             kept += 1
     least, ties = _least_of(values[:kept], most)
-    for q in range(len(columns)):
-        column = columns[q]
-        score = scores[column]
-        if score <= 0.0 or score < least or not allowed[column]:
+    for q in range(kept):
+        if values[q] < least:
             continue
-        if score == least:
+        if values[q] == least:
             ties -= 1
             if ties < 0:
                 continue
-        if place[column] < 0:
-            place[column] = named
-            out[named] = column
-            named += 1
+        named = _name(usable[q], said, out, named)
+    return named
+
+
+@compiled
+def _name(column, said, out, named):
+    if said[column, PLACE] == 0.0:
+        out[named] = column
+        named += 1
+        said[column, PLACE] = named
     return named
 
 
@@ -105,22 +124,115 @@ def _sink(heap, at):
 
 
 @compiled
-def name_all(columns, allowed, place, out, named):
+def name_all(columns, said, allowed, out, named):
     """Name allowed columns that are not named yet; the number of named ones."""
     for q in range(len(columns)):
-        column = columns[q]
-        if allowed[column] and place[column] < 0:
-            place[column] = named
-            out[named] = column
-            named += 1
+        if allowed[columns[q]]:
+            named = _name(columns[q], said, out, named)
     return named
 
 
 @compiled
-def take(columns, scores, features, feature):
-    """Write the scores of the columns into one feature."""
-    for i in range(len(columns)):
-        features[i, feature] = scores[columns[i]]
+def like(profile, weights, terms, items, most_terms, term_total, term_touched, said, touched):
+    """Add up, for each item, its cosine with the terms of the profile.
+
+    terms, items  links from items to terms and back, each item at unit length
+    most_terms    of the profile that count: its heaviest
+    Returns       how many items were touched
+    """
+    starts, columns, scores = terms
+    found = 0
+    for q in range(len(profile)):
+        row = profile[q]
+        if row >= len(starts) - 1 or weights[q] <= 0:
+            continue
+        for at in range(starts[row], starts[row + 1]):
+            term = columns[at]
+            if term_total[term] == 0.0:
+                term_touched[found] = term
+                found += 1
+            term_total[term] += weights[q] * scores[at]
+    values = term_total[term_touched[:found]]
+    least, ties = _least_of(values, most_terms)
+    norm2 = 0.0
+    kept = 0
+    for t in range(found):
+        term = term_touched[t]
+        value = term_total[term]
+        term_total[term] = 0.0
+        if value < least or (value == least and least > 0.0 and ties <= 0):
+            continue
+        ties -= value == least
+        values[kept], term_touched[kept] = value, term
+        norm2 += value * value
+        kept += 1
+    starts, columns, scores = items
+    norm, found = np.sqrt(norm2), 0
+    for t in range(kept):
+        for at in range(starts[term_touched[t]], starts[term_touched[t] + 1]):
+            column = columns[at]
+            if said[column, ALIKE] == 0.0:
+                touched[found] = column
+                found += 1
+            said[column, ALIKE] += values[t] / norm * scores[at]
+    return found
+
+
+@compiled
+def collect(own, profile, weights, liked, shop, today, allowed, bounds, scratch):
+    """Name the candidates of one customer, and write what every member says of them.
+
+    own      columns, times, first, last, weight, fast, looked
+    profile  columns that companions and content start from, and their weights
+    liked    columns, scores, holders
+    shop     companions, terms and items (links each), trends (items, 4), popular columns,
+             repeat shares and gaps by item, those of the shop
+    bounds   how many candidates of similar, together and content; terms of the profile
+    scratch  what is said of each item (zeros); three lists of columns; terms and their totals
+    Returns  columns of the candidates, their features, bought, due, place among own, holders
+    """
+    said, one, two, out, term_total, term_touched = scratch
+    companions, terms, items, trends, popular, shares, gaps, shop_share, shop_gap = shop
+    most_similar, most_together, most_content, most_terms = bounds
+    touched = follow_twice(profile, weights, companions, said, one)
+    similar = like(profile, weights, terms, items, most_terms, term_total, term_touched, said, two)
+    columns, scores, holders = liked
+    for q in range(len(columns)):
+        said[columns[q], FOND], said[columns[q], HELD] = scores[q], holders[q]
+    named = name_best(columns, said, FOND, most_similar, allowed, out, 0)
+    named = name_best(one[:touched], said, EVERY, most_together, allowed, out, named)
+    named = name_best(one[:touched], said, RECENT, most_together, allowed, out, named)
+    named = name_best(two[:similar], said, ALIKE, most_content, allowed, out, named)
+    named = name_all(popular, said, allowed, out, named)
+    named = name_all(own[0], said, allowed, out, named)
+    features = np.zeros((named, _FEATURES))
+    holding = np.empty(named, dtype=np.int64)
+    for i in range(named):
+        column = out[i]
+        holding[i] = said[column, HELD]
+        features[i, SIMILAR], features[i, SIMILAR + 1] = said[column, FOND], said[column, HELD]
+        features[i, TOGETHER] = said[column, EVERY]
+        features[i, TOGETHER + 1] = said[column, RECENT]
+        if column < len(trends):
+            for j in range(CONTENT - POPULAR):
+                features[i, POPULAR + j] = trends[column, j]
+        features[i, CONTENT] = said[column, ALIKE]
+    bought, due = np.zeros(named, np.bool_), np.ones(named, np.bool_)
+    mine = np.full(named, -1)
+    repeated, ripe = np.empty((len(own[0]), OWN_HELD)), np.empty(len(own[0]), np.bool_)
+    repeats(own, shares, gaps, shop_share, shop_gap, today, repeated, ripe)
+    for q in range(len(own[0])):
+        i = int(said[own[0][q], PLACE]) - 1
+        if i >= 0:
+            features[i, :OWN_HELD] = repeated[q]
+            features[i, OWN_HELD], features[i, OWN_HELD + 1] = own[1][q] > 0, own[6][q]
+            bought[i], due[i], mine[i] = own[1][q] > 0, ripe[q], q
+    for used in (one[:touched], two[:similar], out[:named]):
+        for q in range(len(used)):
+            said[used[q], :] = 0.0
+    for q in range(len(columns)):
+        said[columns[q], :] = 0.0
+    return out[:named].copy(), features, bought, due, mine, holding
 
 
 @compiled
@@ -160,35 +272,48 @@ def parts_of(features, places, weights, most, member_of, parts):
 
 
 @compiled
-def gather(column, day, weight, trips, half_life, rate, out_column, times, first, last, sums):
-    """Gather a customer's interactions by item.
+def rank(features, chosen, weights, count, first, member_of, members):
+    """Rank the chosen candidates of one list.
 
-    column, day, weight  (e,) rising by column, then day; weight >= 1 = bought on that day
-    trips                distinct days of purchases, rising
-    rate                 what an item's weight shrinks by with every later trip
-    sums                 (3, e) out: decayed, by trips, of other signals
-    Returns              the number of items
+    chosen   (c,) who may be on it
+    weights  (2 f,): on the scores over their maximum, then on the roots of that
+    first    whether who has a score of similar customers goes before who has none
+    Returns  places of the `count` highest utilities and of whoever equals the last, best first;
+             their utilities, to 9 decimals; what each member adds
     """
-    newest = day[0]
-    for q in range(len(day)):
-        newest = max(newest, day[q])
-    powers = np.ones(len(trips) + 1)
-    for q in range(1, len(powers)):
-        powers[q] = powers[q - 1] * rate
-    found = -1
-    for q in range(len(column)):
-        if q == 0 or column[q] != column[q - 1]:
-            found += 1
-            out_column[found] = column[q]
-        decayed = weight[q] * 2.0 ** ((day[q] - newest) / half_life)
-        if weight[q] >= 1:
-            if times[found] == 0:
-                first[found] = day[q]
-            times[found] += 1
-            last[found] = day[q]
-            sums[0, found] += decayed
-            later = len(trips) - 1 - np.searchsorted(trips, day[q])
-            sums[1, found] += powers[max(later, 0)]
+    places = np.flatnonzero(chosen)
+    most, utility = np.zeros(features.shape[1]), np.zeros(len(places))
+    utilities(features, places, weights, most, utility)
+    high, low = -np.inf, np.inf
+    for q in range(len(places)):
+        utility[q] = np.rint(utility[q] * 1e9) / 1e9
+        if features[places[q], SIMILAR] > 0.0:
+            low = min(low, utility[q])
         else:
-            sums[2, found] += decayed
-    return found + 1
+            high = max(high, utility[q])
+    if first and high >= low:
+        for q in range(len(places)):
+            if features[places[q], SIMILAR] <= 0.0:
+                utility[q] -= high - low + 1e-9
+    best = _highest(utility, count)
+    parts = np.zeros((len(best), members))
+    parts_of(features, places[best], weights, most, member_of, parts)
+    return places[best], utility[best], parts
+
+
+@compiled
+def _highest(utility, count):
+    """Places of the `count` highest utilities and of whoever equals the last, best first."""
+    least, _ = _least_of(utility, count)
+    every = len(utility) <= count
+    found = np.empty(len(utility), dtype=np.int64)
+    size = 0
+    for q in range(len(utility)):
+        if every or utility[q] >= least:
+            at = size
+            while at > 0 and utility[found[at - 1]] < utility[q]:
+                found[at] = found[at - 1]
+                at -= 1
+            found[at] = q
+            size += 1
+    return found[:size]

@@ -147,6 +147,11 @@ class IndexRows:
             found.append(one)
         return found
 
+    @property
+    def late_places(self) -> Floats:
+        """Where the customers of the overlay's slots are among the base's ids."""
+        return self._place
+
     def places(self, slots: NDArray[np.integer]) -> Floats:
         """Where the customers of slots are among the base's ids, sorted; between two if new."""
         base = len(self.base.ids)

@@ -12,6 +12,7 @@ processes load; `preparing.prepare` does it ahead and says so where this machine
 (3, [2.0, 4.0, 5.0])
 """
 
+from math import frexp
 from typing import Any
 
 import numba
@@ -192,6 +193,76 @@ def cosines(slots, items, values, mark, idf, norm, base, overlay, out):
         out[c] = dot / norm[slot]
     for q in range(len(items)):
         mark[items[q]] = 0.0
+
+
+@compiled
+def posted(items, base_start, overlay_length):
+    """How many postings some items have."""
+    total = 0
+    for q in range(len(items)):
+        item = items[q]
+        if item + 1 < len(base_start):
+            total += base_start[item + 1] - base_start[item]
+        total += overlay_length[item]
+    return total
+
+
+@compiled
+def nearest_cosines(own, row, slack, postings, inv, rows, norm, idf, places, scratch, out, scores):
+    """The nearest by exact cosine, best first, ties by place; all of a search in one call.
+
+    own            the asking slot
+    row            its items and idf-weighted values
+    postings       of base and overlay, as `accumulate` takes them; `rows` as `cosines` does
+    places         of overlay slots among the base's
+    scratch        acc, touched, keys (one a slot), mark (one an item)
+    out, scores    as long as neighbors are wanted
+    Returns        how many were found; -1 where two of them cannot be told apart by place
+    """
+    items, values = row
+    acc, touched, keys, mark = scratch
+    most = 0.0
+    for q in range(len(values)):
+        most = max(most, values[q])
+    scale = 2.0 ** -frexp(most)[1]
+    near = np.empty(len(values), dtype=np.float32)
+    unit = np.empty(len(values))
+    for q in range(len(values)):
+        near[q] = values[q] * scale
+        unit[q] = values[q] / norm[own]
+    found = accumulate(items, near, postings[0], postings[1], acc, touched)
+    heap = np.zeros(len(out), dtype=np.float32)
+    kept = select_cosine(acc, touched, found, own, inv, heap, slack, keys)
+    exact = np.empty(kept)
+    cosines(touched[:kept], items, unit, mark, idf, norm, rows[0], rows[1], exact)
+    return _rank(touched, exact, len(rows[0][0]) - 1, places, out, scores)
+
+
+@compiled
+def _rank(slots, exact, base, places, out, scores):
+    size, k = 0, len(out)
+    where = np.empty(k)
+    twins = False
+    for c in range(len(exact)):
+        score = min(np.rint(exact[c] * 1e9) / 1e9, 1.0)
+        if score <= 0 or (size == k and score < scores[k - 1]):
+            continue
+        slot = slots[c]
+        place = np.float64(slot) if slot < base else places[slot - base]
+        if size == k and score == scores[k - 1]:
+            twins = twins or place == where[k - 1]
+            if place >= where[k - 1]:
+                continue
+        at = min(size, k - 1)
+        size = min(size + 1, k)
+        while at > 0 and (
+            scores[at - 1] < score or (scores[at - 1] == score and where[at - 1] > place)
+        ):
+            out[at], scores[at], where[at] = out[at - 1], scores[at - 1], where[at - 1]
+            at -= 1
+        twins = twins or (at > 0 and scores[at - 1] == score and where[at - 1] == place)
+        out[at], scores[at], where[at] = slot, score, place
+    return -1 if twins else size
 
 
 @compiled

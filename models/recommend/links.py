@@ -1,4 +1,4 @@
-"""Weighted links from items to items or terms, and the loop that follows them. Compiled."""
+"""Weighted links from items to items or terms."""
 
 from typing import NamedTuple, TypeAlias
 
@@ -8,7 +8,6 @@ from scipy.sparse import csr_array
 
 from models.artifact import Arrays, matrix
 from models.checks import DomainError, ShapeError
-from models.recommend.kernels import compiled
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -27,7 +26,11 @@ class Links(NamedTuple):
 
 
 def no_links(rows: int) -> Links:
-    """Rows without a link."""
+    """Rows without a link.
+
+    >>> len(no_links(2).starts)
+    3
+    """
     return Links(np.zeros(rows + 1, np.int64), np.zeros(0, np.int32), np.zeros(0))
 
 
@@ -58,43 +61,3 @@ def links_from_arrays(arrays: Arrays, name: str, rows: int) -> Links:
     if end and (columns.min() < 0 or columns.max() >= rows):
         raise DomainError(f"0 <= {name}_columns < {rows}")
     return Links(starts, columns, matrix(arrays, f"{name}_scores", (end,)))
-
-
-@compiled
-def _follow(rows, weights, starts, columns, scores, total, touched):
-    found = 0
-    for q in range(len(rows)):
-        row = rows[q]
-        if row >= len(starts) - 1 or weights[q] <= 0:
-            continue
-        for at in range(starts[row], starts[row + 1]):
-            column = columns[at]
-            if total[column] == 0.0:
-                touched[found] = column
-                found += 1
-            total[column] += weights[q] * scores[at]
-    return found
-
-
-class Follower:
-    """Follows links from weighted rows; holds the scratch arrays of one width."""
-
-    def __init__(self, width: int) -> None:
-        """Make room for columns below `width`."""
-        self._total = np.zeros(width)
-        self._touched = np.zeros(width, dtype=np.int64)
-
-    def follow(
-        self, links: Links, rows: NDArray[np.int64], weights: Floats
-    ) -> tuple[NDArray[np.int64], Floats]:
-        """Add up the links of some rows, each times its weight; columns in any sequence.
-
-        >>> two = Links(np.array([0, 1, 2]), np.array([1, 1], np.int32), np.array([0.5, 0.2]))
-        >>> Follower(2).follow(two, np.array([0, 1]), np.array([1.0, 2.0]))
-        (array([1]), array([0.9]))
-        """
-        found = _follow(rows, weights, *links, self._total, self._touched)
-        columns = self._touched[:found].copy()
-        scores = self._total[columns]
-        self._total[columns] = 0.0
-        return columns, scores

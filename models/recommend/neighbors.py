@@ -381,14 +381,11 @@ class NeighborIndex:
 
     def _spread(self, slots: NDArray[np.integer], scores: Floats, norm: Floats) -> Items:
         rows = self._rows
-        found = row_kernels.spread(
+        found = row_kernels.spread_out(
             slots, scores, norm, rows.idf, rows.base_rows, rows.overlay.rows,
             self._total, self._holders, self._touched,
         )  # fmt: skip
-        columns = self._touched[:found].copy()
-        answer = Items(columns, self._total[columns], self._holders[columns])
-        self._total[columns], self._holders[columns] = 0, 0
-        return answer
+        return Items(*found)
 
     def _widen(self) -> None:
         """Make room for items that joined the table since."""

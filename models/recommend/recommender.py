@@ -9,16 +9,13 @@ from numpy.typing import NDArray
 from models.checks import ShapeError, require
 from models.recommend.filters import NO_RULES, Rules, diverse, within_share
 from models.recommend.hybrid import (
-    CONTENT,
     MEMBERS,
-    POPULAR,
-    SIMILAR,
     Candidates,
     Collector,
     Liked,
-    contributions,
-    utilities_of,
+    ranked,
 )
+from models.recommend.hybrid_kernels import CONTENT, POPULAR, SIMILAR
 from models.recommend.model import Recommender, empty_recommender, from_state, to_state
 from models.recommend.reasons import habit, novelty
 from models.recommend.repeats import OwnItems, own_items
@@ -39,11 +36,10 @@ __all__ = [
 ]
 
 Floats: TypeAlias = NDArray[np.float64]
-Mask: TypeAlias = NDArray[np.bool_]
+
 
 LIST_LENGTH = 10
 FEW_EVENTS = 3  # up to so many, taste is read from content and popularity alone
-_DECIMALS = 9  # utilities nearer than this are ties
 _LEAST_SCORE = 1e-6
 
 
@@ -120,57 +116,42 @@ def recommend(
     found = collector.collect(own, asked.liked, asked.today)
     events = own.times.sum() + (own.looked > 0).sum()
     if 0 < events <= FEW_EVENTS and found.features[:, CONTENT].any():
-        found.features[:, SIMILAR : POPULAR.start] = 0.0
+        found.features[:, SIMILAR:POPULAR] = 0.0
     usable = collector.usable(found.columns, asked.hidden)
     lists = (
         (recommender.weights.buy_again, usable & found.bought & found.due),
         (recommender.weights.new_for_you, usable & ~found.bought),
     )
     made = []
+    bounded = rules.item_share < 1 or rules.most_per_category > 0
     for weights, chosen in lists:
-        places = np.flatnonzero(chosen)
-        utility, most = utilities_of(found.features, places, weights)
-        utility = utility.round(_DECIMALS)
-        if asked.segment is not None:
-            _segment_first(utility, found.features[places, SIMILAR] > 0)
+        wanted = len(chosen) if bounded else count
+        places, utility, parts = ranked(
+            found.features, chosen, weights, wanted, first=asked.segment is not None
+        )
         columns = found.columns[places]
-        best = _pick(utility, columns, item_ids, count, asked.customer_id, categories, rules)
-        parts = contributions(found.features, places[best], weights, most)
-        why = _reason(found, own, places[best], parts, asked)
-        made.append(_suggestions(columns[best], utility[best], parts, item_ids, why))
+        ids = [item_ids[column] for column in columns.tolist()]
+        best = _pick(utility.tolist(), ids, columns, count, asked.customer_id, categories, rules)
+        why = _reason(found, own, places[best], parts[best], asked)
+        made.append(_suggestions([ids[one] for one in best], utility[best], parts[best], why))
     return Recommendations(*made)
 
 
-def _segment_first(utility: Floats, inside: Mask) -> None:
-    """Lower what the segment does not buy below what it does."""
-    if inside.any() and not inside.all():
-        over = utility[~inside].max() - utility[inside].min() + 10.0**-_DECIMALS
-        utility[~inside] -= max(over, 0.0)
-
-
 def _pick(
-    utility: Floats,
+    utility: Sequence[float],
+    ids: Sequence[str],
     columns: NDArray[np.int64],
-    item_ids: Sequence[str],
     count: int,
     customer_id: str,
     categories: Sequence[str],
     rules: Rules,
 ) -> list[int]:
     """Places by falling utility, ties by item id, as far as the bounds of a list allow."""
-    if not count:
-        return []
-    near = np.arange(len(utility))
-    bounded = rules.item_share < 1 or rules.most_per_category > 0
-    if bounded:
-        ids = [item_ids[column] for column in columns.tolist()]
-        near = near[[within_share(customer_id, one, rules.item_share) for one in ids]]
-    elif count < len(utility):
-        near = np.flatnonzero(utility >= np.partition(utility, len(utility) - count)[-count])
-    pairs = zip((-utility[near]).tolist(), columns[near].tolist(), near.tolist(), strict=True)
-    ranked = [place for _, _, place in sorted((u, item_ids[c], place) for u, c, place in pairs)]
+    ranks = sorted(range(len(ids)), key=lambda place: (-utility[place], ids[place]))
+    if rules.item_share < 1:
+        ranks = [one for one in ranks if within_share(customer_id, ids[one], rules.item_share)]
     kinds = [categories[c] for c in columns.tolist()] if rules.most_per_category else []
-    return diverse(ranked, kinds, rules.most_per_category, count)
+    return diverse(ranks, kinds, rules.most_per_category, count)
 
 
 def _reason(
@@ -194,20 +175,18 @@ def _reason(
 
 
 def _suggestions(
-    columns: NDArray[np.int64],
-    utility: Floats,
-    parts: Floats,
-    item_ids: Sequence[str],
-    why: Callable[[int], str],
+    ids: Sequence[str], utility: Floats, parts: Floats, why: Callable[[int], str]
 ) -> list[Suggestion]:
-    if not len(columns):
+    if not ids:
         return []
-    odds = np.maximum(np.exp(utility - utility.max()), _LEAST_SCORE).tolist()
-    order = np.argsort(-np.abs(parts), axis=1, kind="stable").tolist()
-    values = parts.round(4).tolist()
+    odds = np.maximum(np.exp(utility - utility[0]), _LEAST_SCORE).tolist()
     made = []
-    for i, column in enumerate(columns.tolist()):
-        row = values[i]
-        said = tuple([(MEMBERS[member], row[member]) for member in order[i] if row[member]])
-        made.append(Suggestion(item_ids[column], odds[i], why(i), said))
+    for i, row in enumerate(parts.round(4).tolist()):
+        said = [pair for pair in zip(MEMBERS, row, strict=True) if pair[1]]
+        said.sort(key=_loudness, reverse=True)
+        made.append(Suggestion(ids[i], odds[i], why(i), tuple(said)))
     return made
+
+
+def _loudness(part: tuple[str, float]) -> float:
+    return abs(part[1])

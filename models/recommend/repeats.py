@@ -6,20 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checks import require, same_shape
-from models.recommend.hybrid_kernels import gather
 from models.recommend.interactions import Interactions
+from models.recommend.repeat_kernels import gather, repeats
 
 Floats: TypeAlias = NDArray[np.float64]
 Days: TypeAlias = NDArray[np.int64]
 
 MOST_OWN = 1_000  # items of a customer that count: the latest; bounds what one customer can cost
 _PER_PURCHASE_DAY = 0.85  # an item's weight shrinks by this with every later purchase day
-_RECENT_DAYS = 60.0
-_RATE_DAYS = 30.0  # added to the span, so that one purchase is no rate of one a day
-_GAP_WEIGHT = 2.0  # gaps of the item that count beside the customer's own
 _REPEAT_WEIGHT = 10.0  # purchases of the whole shop that count beside the item's own
-#: A just-bought item comes back after this share of its usual interval.
-EARLIEST = 0.2
 
 
 class RepeatHabits(NamedTuple):
@@ -122,26 +117,16 @@ def own_items(
     if not len(columns):
         none, zero = np.zeros(0, dtype=np.int64), np.zeros(0)
         return OwnItems(none, none, none, none, zero, zero, zero)
-    order = np.lexsort((days, columns))
-    column, day = columns[order].astype(np.int64), days[order].astype(np.int64)
-    weight = weights[order].astype(np.float64)
-    trips = np.sort(day[weight >= 1])
-    trips = trips[np.diff(trips, prepend=trips[:1] - 1) > 0]
+    column, day = columns.astype(np.int64), days.astype(np.int64)
+    weight = weights.astype(np.float64)
+    if not _rises(column, day):
+        order = np.lexsort((day, column))
+        column, day, weight = column[order], day[order], weight[order]
     e = len(column)
     item, times, first, last = np.zeros((4, e), dtype=np.int64)
     sums = np.zeros((3, e))
     w = gather(
-        column,
-        day,
-        weight,
-        trips,
-        half_life_days,
-        _PER_PURCHASE_DAY,
-        item,
-        times,
-        first,
-        last,
-        sums,
+        column, day, weight, half_life_days, _PER_PURCHASE_DAY, item, times, first, last, sums
     )
     found = OwnItems(item[:w], times[:w], first[:w], last[:w], *sums[:, :w])
     if w <= MOST_OWN:
@@ -152,26 +137,18 @@ def own_items(
     return OwnItems._make(part[kept] for part in found)
 
 
-def usual_gap(own: OwnItems, gap_days: Floats) -> Floats:
-    """Days after which each item is bought again: the customer's gaps, drawn to the item's.
-
-    gap_days  (w,) of the items, see `RepeatHabits`
-    Returns   (w,) > 0
-    """
-    gaps = np.maximum(own.times - 1, 0)
-    span = (own.last_day - own.first_day).astype(np.float64)
-    result: Floats = (span + _GAP_WEIGHT * gap_days) / (gaps + _GAP_WEIGHT)
-    return result
+def _rises(column: Days, day: Days) -> bool:
+    """Whether events rise by column, then day."""
+    steps = np.diff(column)
+    return bool(((steps > 0) | ((steps == 0) & (np.diff(day) >= 0))).all())
 
 
 def due_items(own: OwnItems, habits: RepeatHabits, today: int) -> NDArray[np.bool_]:
-    """Whether an item's time to be bought again has come: `EARLIEST` of its usual interval.
+    """Whether an item's time to be bought again has come, `EARLIEST` of its interval.
 
     Returns  (w,); True where it was never bought
     """
-    gap = usual_gap(own, _of_items(own, habits.gap_days, habits.shop_gap))
-    due: NDArray[np.bool_] = (today - own.last_day >= EARLIEST * gap) | (own.times == 0)
-    return due
+    return _said(own, habits, today)[1]
 
 
 def repeat_features(own: OwnItems, habits: RepeatHabits, today: int) -> Floats:
@@ -181,31 +158,10 @@ def repeat_features(own: OwnItems, habits: RepeatHabits, today: int) -> Floats:
              customer's trips, repeat share of the item, nearness to its due day, rate; 0 where it
              was never bought
     """
-    gaps = _of_items(own, habits.gap_days, habits.shop_gap)
-    share = _of_items(own, habits.repeat_share, habits.shop_repeat)
-    bought = own.times > 0
-    newest = own.last_day.max(initial=0)
-    age = np.maximum(today - own.last_day, 0)
-    ratio = np.maximum(age / usual_gap(own, gaps), 0.05)
-    return (
-        np.column_stack(
-            (
-                own.weight,
-                own.fast,
-                own.times.astype(np.float64),
-                np.exp2((own.last_day - newest) / _RECENT_DAYS),
-                share,
-                np.minimum(ratio, 1.0 / ratio),
-                own.times / (np.maximum(today - own.first_day, 7) + _RATE_DAYS),
-            )
-        )
-        * bought[:, None]
-    )
+    return _said(own, habits, today)[0]
 
 
-def _of_items(own: OwnItems, values: Floats, later: float) -> Floats:
-    """The items' values; `later` for those that came after the fit."""
-    found = np.full(len(own.columns), later)
-    known = own.columns < len(values)
-    found[known] = values[own.columns[known]]
-    return found
+def _said(own: OwnItems, habits: RepeatHabits, today: int) -> tuple[Floats, NDArray[np.bool_]]:
+    said, due = np.zeros((len(own.columns), 7)), np.ones(len(own.columns), dtype=np.bool_)
+    repeats(tuple(own), *habits, today, said, due)
+    return said, due

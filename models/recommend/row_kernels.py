@@ -76,20 +76,21 @@ def put_postings(slot, items, values, kept, postings, room, end):
 
 
 @compiled
-def _spread_row(items, weights, score, length, idf, total, holders, touched, found):
-    """Spread one row; `length` < 0: at its own unit length, without idf."""
-    plain = length < 0
+def _spread_row(start, end, item, weight, factor, idf, total, holders, touched, found):
+    """Spread one row; a factor < 0: at its own unit length times that, without idf."""
+    plain = factor < 0
     if plain:
-        length = np.sqrt((weights * weights).sum())
-    factor = score / length if length > 0 else 0.0
-    for at in range(len(items)):
-        item = items[at]
-        if holders[item] == 0:
-            touched[found] = item
+        norm2 = 0.0
+        for at in range(start, end):
+            norm2 += weight[at] * weight[at]
+        factor = -factor / np.sqrt(norm2) if norm2 > 0 else 0.0
+    for at in range(start, end):
+        column = item[at]
+        if holders[column] == 0:
+            touched[found] = column
             found += 1
-        holders[item] += 1
-        weight = factor * weights[at]
-        total[item] += weight if plain else weight * idf[item]
+        holders[column] += 1
+        total[column] += factor * weight[at] if plain else factor * weight[at] * idf[column]
     return found
 
 
@@ -107,19 +108,34 @@ def spread(slots, scores, norm, idf, base, overlay, total, holders, touched):
     found = 0
     for c in range(len(slots)):
         slot = slots[c]
-        length = norm[slot] if len(norm) > 0 else -1.0
+        factor = -scores[c]
+        if len(norm) > 0:
+            factor = scores[c] / norm[slot] if norm[slot] > 0 else 0.0
         if slot < rows:
-            span = slice(b_start[slot], b_start[slot + 1])
             found = _spread_row(
-                b_item[span], b_weight[span], scores[c], length, idf, total, holders, touched, found
-            )
+                b_start[slot], b_start[slot + 1], b_item, b_weight, factor,
+                idf, total, holders, touched, found,
+            )  # fmt: skip
         else:
             first = o_start[slot - rows]
-            span = slice(first, first + o_length[slot - rows])
             found = _spread_row(
-                o_item[span], o_weight[span], scores[c], length, idf, total, holders, touched, found
-            )
+                first, first + o_length[slot - rows], o_item, o_weight, factor,
+                idf, total, holders, touched, found,
+            )  # fmt: skip
     return found
+
+
+@compiled
+def spread_out(slots, scores, norm, idf, base, overlay, total, holders, touched):
+    """`spread`, taken out of the scratch arrays: items, their totals, their holders."""
+    found = spread(slots, scores, norm, idf, base, overlay, total, holders, touched)
+    items, totals = touched[:found].copy(), np.empty(found)
+    held = np.empty(found, dtype=np.int32)
+    for t in range(found):
+        item = items[t]
+        totals[t], held[t] = total[item], holders[item]
+        total[item], holders[item] = 0.0, 0
+    return items, totals, held
 
 
 @compiled

@@ -58,6 +58,11 @@ class Query(NamedTuple):
     values: Floats
 
 
+def _slack(query: Query) -> float:
+    """The relative error of float32 sums of so many terms, all of one sign."""
+    return 6e-8 * (len(query.items) + 8)
+
+
 class Nearest:
     """Searches the rows of one index. One search at a time: it has one set of scratch arrays.
 
@@ -105,11 +110,31 @@ class Nearest:
         """
         if not len(query.items) or k == 0:
             return self._touched[:0], np.zeros(0)
+        if similarity is Similarity.COSINE and two_stage is None:
+            answer = self._cosines(query, k)
+            if answer is not None:
+                return answer
         scaled, exponent, found = self._scan(query, two_stage)
         wanted = k if two_stage is None else max(k, two_stage.candidates)
         slots = self._select(query, scaled, exponent, found, wanted, similarity)
         scores = self._score(query, slots, similarity)
         return self._rank(slots, scores, k)
+
+    def _cosines(self, query: Query, k: int) -> tuple[Slots, Floats] | None:
+        """`nearest` in one compiled call; None where that cannot tell."""
+        rows = self._rows
+        if len(self._acc) != len(rows.inv) or len(self._mark) != len(rows.idf):
+            self._fit()
+        base, overlay = rows.base_postings, rows.overlay.postings
+        if kernels.posted(query.items, base[0], overlay[1]) > SCAN_LIMIT:
+            return None
+        slots, scores = np.empty(k, dtype=np.int32), np.empty(k)
+        found = kernels.nearest_cosines(
+            query.slot, query[1:], _slack(query), (base, overlay), rows.inv,
+            (rows.base_rows, rows.overlay.rows), rows.norm, rows.idf, rows.late_places,
+            (self._acc, self._touched, self._keys, self._mark), slots, scores,
+        )  # fmt: skip
+        return None if found < 0 else (slots[:found], scores[:found])
 
     def crossed(self, query: Query, old: tuple[Columns, Floats]) -> Slots:
         """Slots whose list the query's owner enters or leaves, now that the row is no longer `old`.
@@ -176,7 +201,7 @@ class Nearest:
     ) -> Slots:
         """Slots that may be among the k nearest; zeroes `_acc`."""
         rows = self._rows
-        slack = 6e-8 * (len(scaled) + 8)  # of float32 sums of so many terms, all of one sign
+        slack = _slack(query)
         own2 = float(scaled @ scaled)
         common: tuple[Any, ...] = self._acc, self._touched, found, query.slot, rows.inv
         if by is Similarity.COSINE:

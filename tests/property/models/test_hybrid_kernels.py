@@ -5,15 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from models.recommend.hybrid import (
-    FEATURES,
-    MEMBER_OF,
-    MEMBERS,
-    contributions,
-    expanded,
-    utilities_of,
-)
-from models.recommend.hybrid_kernels import name_all, name_best
+from models.recommend.hybrid import FEATURES, MEMBER_OF, MEMBERS, expanded, ranked
+from models.recommend.hybrid_kernels import PLACE, SAID, name_all, name_best
 from models.recommend.repeats import own_items
 
 F = len(FEATURES)
@@ -28,15 +21,32 @@ SCORES = st.sampled_from([0.0, 0.25, 1.0, 1.0, 3.5]) | st.floats(0, 1e6)
 )
 def test_utilities_are_the_weighted_inputs_and_members_add_up_to_them(features, weights, data):
     chosen = data.draw(st.lists(st.booleans(), min_size=len(features), max_size=len(features)))
-    places = np.flatnonzero(chosen)
-    found = utilities_of(features, places, weights)
-    inputs = expanded(features[places])
-    assert np.allclose(found.utility, inputs @ weights, rtol=1e-12, atol=1e-9)
-    parts = contributions(features, places, weights, found.most)
-    both = inputs * weights
+    count = data.draw(st.integers(1, 13))
+    places, utility, parts = ranked(features, np.array(chosen, dtype=bool), weights, count)
+    all_places = np.flatnonzero(chosen)
+    inputs = expanded(features[all_places])
+    true = dict(zip(all_places.tolist(), (inputs @ weights).tolist(), strict=True))
+    assert np.allclose(utility, [true[one] for one in places.tolist()], rtol=1e-12, atol=2e-9)
+    assert utility.tolist() == sorted(utility.tolist(), reverse=True)
+    assert len(places) >= min(count, len(true))
+    left = [value for one, value in true.items() if one not in places]
+    assert not left or max(left) <= utility[min(count, len(utility)) - 1] + 2e-9
+    both = dict(zip(all_places.tolist(), inputs * weights, strict=True))
     for member in range(len(MEMBERS)):
-        wanted = both[:, np.tile(member == MEMBER_OF, 2)].sum(axis=1)
+        mine = np.tile(member == MEMBER_OF, 2)
+        wanted = [both[one][mine].sum() for one in places.tolist()]
         assert np.allclose(parts[:, member], wanted, atol=1e-9)
+
+
+def test_what_similar_customers_hold_goes_first_where_it_has_to():
+    features = np.zeros((3, F))
+    features[:, FEATURES.index(("popular_week", "popular"))] = 3.0, 2.0, 1.0
+    features[2, FEATURES.index(("similar", "similar"))] = 0.1
+    weights = np.zeros(2 * F)
+    weights[FEATURES.index(("popular_week", "popular"))] = 1.0
+    every = np.ones(3, dtype=bool)
+    assert ranked(features, every, weights, 3)[0].tolist() == [0, 1, 2]
+    assert ranked(features, every, weights, 3, first=True)[0].tolist() == [2, 0, 1]
 
 
 @settings(deadline=None)  # the first call compiles
@@ -50,16 +60,17 @@ def test_the_best_allowed_columns_are_named_once(scores, most, data):
     some = st.lists(st.integers(0, width - 1), unique=True, max_size=width)
     columns, before = np.array(data.draw(some), np.int32), np.array(data.draw(some), np.int64)
     allowed = np.array(data.draw(st.lists(st.booleans(), min_size=width, max_size=width)))
-    place, out = np.full(width, -1), np.zeros(width, np.int64)
-    named = name_all(before, allowed, place, out, 0)
+    said, out = np.zeros((width, SAID)), np.zeros(width, np.int64)
+    said[:, 0] = scores
+    named = name_all(before, said, allowed, out, 0)
     assert out[:named].tolist() == [one for one in before if allowed[one]]
     first = out[:named].tolist()
-    named = name_best(columns, scores, most, allowed, place, out, named)
+    named = name_best(columns, said, 0, most, allowed, out, named)
     usable = [one for one in columns if allowed[one] and scores[one] > 0]
     best = sorted((scores[one] for one in usable), reverse=True)[:most]
     told = out[:named].tolist()
     assert len(set(told)) == named
-    assert [place[one] for one in told] == list(range(named))
+    assert said[told, PLACE].tolist() == list(range(1, named + 1))
     added = [one for one in usable if one in told]
     new = [one for one in told if one not in first]
     assert set(new) <= set(usable)

@@ -8,17 +8,18 @@ from models.checks import DomainError, ShapeError
 from models.recommend.content import fit_content
 from models.recommend.cooccurrence import fit_companions
 from models.recommend.evaluate import bootstrap_mean, coverage, quality, top_items
-from models.recommend.hybrid import CONTENT, Collector, Liked, Shop
+from models.recommend.hybrid import Collector, Liked, Shop
+from models.recommend.hybrid_kernels import CONTENT
 from models.recommend.interactions import Interactions
 from models.recommend.links import no_links
 from models.recommend.popularity import Trends, fit_trends
+from models.recommend.repeat_kernels import usual_days
 from models.recommend.repeats import (
     RepeatHabits,
     due_items,
     fit_habits,
     own_items,
     repeat_features,
-    usual_gap,
 )
 from models.recommend.seeds import mean_of_similar_users, similarities
 from models.recommend.tuning import choices_of, learn_weights
@@ -48,7 +49,7 @@ def test_the_interval_is_drawn_from_the_item_to_the_customer():
     """One own gap of 90 days beside two of the item's 30: (90 + 60) / 3 = 50 days; due at 10."""
     own = own_items(np.zeros(2, int), np.array([10, 100]), np.ones(2), half_life_days=90.0)
     habits = RepeatHabits(np.array([0.4]), np.array([30.0]), 0.3, 25.0)
-    assert usual_gap(own, habits.gap_days).tolist() == [50.0]
+    assert usual_days(2, 10, 100, 30.0) == 50.0
     assert [bool(due_items(own, habits, today)[0]) for today in (109, 110)] == [False, True]
 
 
