@@ -74,25 +74,25 @@ def read_rec_id(text: str) -> RecId | None:
 def resting(signals: Sequence[SignalCount], today: int) -> list[str]:
     """Items that rest: shown `REST_AFTER` times without a click, until `REST_DAYS` later.
 
-    signals  weekly counts, by week; a week in which an item was clicked counts as clicked last
+    signals  counts by day; within one a click forgives `REST_AFTER` showings
     today    days since 1970-01-01
 
-    >>> resting([SignalCount(100, "R", "tea", 5)], 700), resting([], 700)
+    >>> resting([SignalCount(100, "R", "tea", 5)], 703), resting([], 703)
     (['tea'], [])
     """
     shown: dict[str, int] = {}
     until: dict[str, int] = {}
-    clicked = {(one.week, one.item) for one in signals if one.code == CLICKED}
+    told: dict[tuple[int, str], list[int]] = {}
     for one in signals:
-        if one.code != SHOWN or not one.item:
-            continue
-        if (one.week, one.item) in clicked:
-            shown[one.item] = 0
-            until.pop(one.item, None)
-            continue
-        shown[one.item] = shown.get(one.item, 0) + one.times
-        if shown[one.item] >= REST_AFTER:
-            week_ends = 7 * one.week + 3  # weeks begin on Mondays, day 0 was a Thursday
-            until[one.item] = min(week_ends, today) + REST_DAYS
-            shown[one.item] = 0
+        if one.item and one.code in {SHOWN, CLICKED}:
+            day = 7 * one.week - 3 + one.weekday  # weeks begin on Mondays, day 0 was a Thursday
+            told.setdefault((day, one.item), [0, 0])[one.code == CLICKED] += one.times
+    for (day, item), (times, clicks) in sorted(told.items()):
+        if clicks:
+            until.pop(item, None)
+            shown[item] = 0
+        shown[item] = max(shown.get(item, 0) + times - REST_AFTER * clicks, 0)
+        if shown[item] >= REST_AFTER:
+            until[item] = day + REST_DAYS
+            shown[item] = 0
     return sorted(item for item, day in until.items() if today < day)

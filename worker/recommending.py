@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from models.recommend.filters import ServiceItems
 from models.recommend.neighbors import NeighborIndex
 from models.recommend.recommender import Recommendations, Recommender
 from worker.attribution import Tally, Windows, credit, lift, tallies
@@ -12,11 +13,12 @@ from worker.catalog import Stock
 from worker.failures import RefusedError
 from worker.feedback import Holdout, in_holdout, resting
 from worker.insights.lists import lists_of
+from worker.insights.previous import previous
 from worker.insights.shelf import Shelf
 from worker.list_rules import list_rules
 from worker.live import LiveModels
 from worker.profile.codec import CodecError
-from worker.views import Calendar, View, view
+from worker.views import Calendar, View, interacted, view
 
 if TYPE_CHECKING:
     from worker.bootstrap import Runtime
@@ -69,9 +71,15 @@ def recommended(active: Runtime, customer_id: str, count: int) -> dict[str, Any]
     """Both lists of a customer as they are now, with what each member says."""
     one, at = customer_view(active, customer_id), desk(active)
     (near,) = at.neighbors.near([customer_id], at.recommender.k_neighbors)
+    services = ServiceItems(active.settings.service_items)
+    (known,) = active.refresh_store.load([(active.keys.shard(customer_id), customer_id)])
+    told = previous(known.held)
+    segment = None if told.segment_id is None else (told.segment_id, told.segment_name or "")
     lists = lists_of(
-        one, near, at.recommender, at.neighbors, at.shelf, at.calendar, at.today, count=count
-    )
+        one, near, at.recommender, at.neighbors, at.shelf,
+        interacted(one, at.calendar, at.neighbors.items, services), at.today,
+        count=count, segment=segment,
+    )  # fmt: skip
     settings = active.settings
     holdout = Holdout(settings.holdout_share, settings.holdout_salt)
     return {

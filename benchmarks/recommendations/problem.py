@@ -23,7 +23,7 @@ class Problem:
     judged                     users with truth
     """
 
-    def __init__(self, part: Slice, text: dict[object, str], min_buyers: int) -> None:
+    def __init__(self, part: Slice, text: dict[str, str], min_buyers: int) -> None:
         train = part.train
         buyers = train.groupby("item").user.nunique()
         self.item_ids = np.sort(np.array(buyers[buyers >= min_buyers].index.tolist()))
@@ -47,7 +47,7 @@ class Problem:
             user_at[truth.user].to_numpy(), item_at[truth["item"]].to_numpy(), 1.0
         )
         self.judged = np.flatnonzero(np.diff(self.truth.indptr) > 0)
-        self.text = [text.get(one, "") for one in self.item_ids.tolist()]
+        self.text = [text.get(str(one), "") for one in self.item_ids.tolist()]
         self.counts = self._rows(self.user, self.item, 1.0)
         self.held = self.counts.copy()
         self.held.data[:] = 1.0

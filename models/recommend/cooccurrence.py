@@ -11,7 +11,7 @@ from models.recommend.links import Links
 
 Floats: TypeAlias = NDArray[np.float64]
 
-K_COMPANIONS: Final = 50
+K_COMPANIONS: Final = 30
 _BLOCK: Final = 256  # items at once: bounds the memory of the products
 _MOST_HOLDERS: Final = 20_000  # customers that are asked, evenly spread over all
 

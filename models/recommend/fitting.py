@@ -29,6 +29,7 @@ Floats: TypeAlias = NDArray[np.float64]
 WINDOW_DAYS = 30
 MOST_JUDGED = 1_000  # customers that weights are learned from
 _LEAST_JUDGED = 20
+_HALF_WEEK = 3  # days from the middle of a week to its last day
 _WINDOWS_OF_PAST = 2  # the past before a window is at least so many windows long
 
 
@@ -69,11 +70,11 @@ def fit_statistics(
     >>> shop.trends.week, shop.idf.round(3)
     (array([1.25, 0.  ]), array([1.   , 2.099]))
     """
-    past = _before(interactions, as_of_day + 1)
+    past = _some(interactions, interactions.day <= as_of_day)
     rows = interaction_matrix(
         past, customers, len(items), t0_day=as_of_day, half_life_days=half_life_days
     )
-    bought = Interactions._make(part[past.weight >= 1] for part in past)
+    bought = _some(past, past.weight >= 1)
     held = interaction_matrix(
         bought, customers, len(items), t0_day=as_of_day, half_life_days=half_life_days
     )
@@ -160,7 +161,16 @@ def last_window(interactions: Interactions, as_of_day: int) -> Window | None:
 
 
 def _before(interactions: Interactions, day: int) -> Interactions:
-    return Interactions._make(part[interactions.day < day] for part in interactions)
+    """What was known before a day. Signals are told by the middle of their week: of one that
+    reaches the day nobody can say whether it came before.
+    """
+    past = interactions.day < day
+    known = (interactions.weight >= 1) | (interactions.day + _HALF_WEEK < day)
+    return _some(interactions, past & known)
+
+
+def _some(interactions: Interactions, chosen: NDArray[np.bool_]) -> Interactions:
+    return Interactions._make(part[chosen] for part in interactions)
 
 
 def choices(

@@ -44,12 +44,12 @@ FEATURES: Final = (
 )
 MEMBER_OF: Final = np.array([MEMBERS.index(member) for _, member in FEATURES])
 
-MOST_SIMILAR: Final = 250  # candidates that one member may bring
-MOST_TOGETHER: Final = 150
-MOST_CONTENT: Final = 100
-MOST_POPULAR: Final = 60  # of each trend
+MOST_SIMILAR: Final = 150  # candidates that one member may bring
+MOST_TOGETHER: Final = 80
+MOST_CONTENT: Final = 60
+MOST_POPULAR: Final = 40  # of each trend
 _MOST_TERMS: Final = 24  # of a customer's profile
-_MOST_PROFILE: Final = 100  # items that together and content start from
+_MOST_PROFILE: Final = 50  # items that together and content start from
 _BOUNDS: Final = (MOST_SIMILAR, MOST_TOGETHER, MOST_CONTENT, _MOST_TERMS)
 
 
@@ -129,7 +129,7 @@ class Collector:
     def collect(self, own: OwnItems, liked: Liked, today: int) -> Candidates:
         """Unite what the members name, and ask each of them about everything."""
         found = collect(
-            tuple(own), *_profile(own), tuple(liked), self._shop, today, self._may, _BOUNDS,
+            own[:-1], *_profile(own), tuple(liked), self._shop, today, self._may, _BOUNDS,
             self._scratch,
         )  # fmt: skip
         return Candidates(*found)

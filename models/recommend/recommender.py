@@ -114,8 +114,7 @@ def recommend(
     require(count >= 0, "count >= 0")
     own = asked.own
     found = collector.collect(own, asked.liked, asked.today)
-    events = own.times.sum() + (own.looked > 0).sum()
-    if 0 < events <= FEW_EVENTS and found.features[:, CONTENT].any():
+    if 0 < own.events <= FEW_EVENTS and found.features[:, CONTENT].any():
         found.features[:, SIMILAR:POPULAR] = 0.0
     usable = collector.usable(found.columns, asked.hidden)
     lists = (

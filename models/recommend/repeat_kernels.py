@@ -59,7 +59,7 @@ def gather(column, day, weight, half_life, rate, out_column, times, first, last,
     column, day, weight  (e,) rising by column, then day; weight >= 1 = bought on that day
     rate                 what an item's weight shrinks by with every later day of purchases
     sums                 (3, e) out: decayed, by days of purchases, of other signals
-    Returns              the number of items
+    Returns              the number of items; days of purchases plus other interactions
     """
     newest, count = day[0], 0
     trips = np.empty(len(day), dtype=np.int64)
@@ -94,4 +94,4 @@ def gather(column, day, weight, half_life, rate, out_column, times, first, last,
             sums[1, found] += powers[max(later, 0)]
         else:
             sums[2, found] += decayed
-    return found + 1
+    return found + 1, distinct + len(day) - count

@@ -42,6 +42,7 @@ class OwnItems(NamedTuple):
     weight     (w,) decayed weight of the purchase days, relative to the customer's last one
     fast       (w,) the same by later purchase days instead of days
     looked     (w,) weight of other signals (views, carts ...), decayed alike
+    events     days of purchases, and other signals: one an item and day that they are told of
     """
 
     columns: Days
@@ -51,6 +52,7 @@ class OwnItems(NamedTuple):
     weight: Floats
     fast: Floats
     looked: Floats
+    events: int = 0
 
 
 def fit_habits(interactions: Interactions, items: int) -> RepeatHabits:
@@ -125,16 +127,17 @@ def own_items(
     e = len(column)
     item, times, first, last = np.zeros((4, e), dtype=np.int64)
     sums = np.zeros((3, e))
-    w = gather(
+    w, events = gather(
         column, day, weight, half_life_days, _PER_PURCHASE_DAY, item, times, first, last, sums
     )
-    found = OwnItems(item[:w], times[:w], first[:w], last[:w], *sums[:, :w])
+    decayed, fast, looked = sums[:, :w]
+    found = OwnItems(item[:w], times[:w], first[:w], last[:w], decayed, fast, looked, events)
     if w <= MOST_OWN:
         return found
     starts = np.searchsorted(column, item[:w])
     latest = np.maximum.reduceat(day, starts)
     kept = np.sort(np.argsort(-latest, kind="stable")[:MOST_OWN])
-    return OwnItems._make(part[kept] for part in found)
+    return OwnItems._make([*(part[kept] for part in found[:-1]), events])
 
 
 def _rises(column: Days, day: Days) -> bool:
@@ -163,5 +166,5 @@ def repeat_features(own: OwnItems, habits: RepeatHabits, today: int) -> Floats:
 
 def _said(own: OwnItems, habits: RepeatHabits, today: int) -> tuple[Floats, NDArray[np.bool_]]:
     said, due = np.zeros((len(own.columns), 7)), np.ones(len(own.columns), dtype=np.bool_)
-    repeats(tuple(own), *habits, today, said, due)
+    repeats(own[:-1], *habits, today, said, due)
     return said, due

@@ -56,8 +56,9 @@ def add_lists(
             part["abstained"]["recommendations"] = _HELD_OUT
             continue
         segment = part.get("segment")
+        seen = subject.interacted or interacted(view, calendar, index.items)
         lists = lists_of(
-            view, near, recommender, index, shelf, calendar, today, found=subject.interacted,
+            view, near, recommender, index, shelf, seen, today,
             count=options.recommendations, segment=segment and (segment.id, segment.name),
         )  # fmt: skip
         for name, found in zip(Recommendations._fields, lists, strict=True):
@@ -88,21 +89,19 @@ def lists_of(
     recommender: Recommender,
     index: NeighborIndex,
     shelf: Shelf,
-    calendar: Calendar,
+    found: Interacted,
     today: int,
     *,
     count: int,
     segment: tuple[int, str] | None = None,
-    found: Interacted | None = None,
 ) -> Recommendations:
     """The lists of one customer.
 
     near     similar customers as the index gave them
-    found    the view's interactions by column of the index; None = read them
+    found    the view's interactions by column of the index
     segment  id and name, for who is not like anybody yet
     """
     collector = shelf.collector(recommender, index.items)
-    found = found or interacted(view, calendar, index.items)
     own = own_items(*found, half_life_days=recommender.half_life_days)
     liked, stand_in = Liked(*index.liked(near)), None
     if not len(liked.columns) and segment is not None and segment[0] in recommender.favorites:

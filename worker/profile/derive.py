@@ -33,12 +33,16 @@ _BY_AGE: Final = attrgetter("at_s", "order_id")
 
 
 class SignalCount(NamedTuple):
-    """How often a signal came for an item ("" = none) in a UTC week."""
+    """How often a signal came for an item ("" = none) in a UTC week.
+
+    weekday  0 = Monday, of what was recommended; 6 where it is not told
+    """
 
     week: int
     code: str
     item: str
     times: int
+    weekday: int = 6
 
 
 def blocks(profile: Profile, until_week: int | None = None) -> Iterator[tuple[int, Block]]:
@@ -95,9 +99,10 @@ def _orders(dated: Sequence[Block], before_s: int | None) -> list[Order]:
 
 def _signals(dated: Sequence[tuple[int, Block]]) -> list[SignalCount]:
     return [
-        SignalCount(week, *split_cell(key), count)
+        SignalCount(week, code, item, count, weekday)
         for week, block in dated
         for key, count in block.signals.items()
+        for code, item, weekday in (split_cell(key),)
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from integrations.facts import EventFact, Kind
 from worker.profile.codec import pack_record, settle, spill, thaw, unpack_record
@@ -16,9 +17,10 @@ from worker.profile.ledger import (
     order_at,
     week_of,
 )
-from worker.profile.signals import CODES, cell, code_of
+from worker.profile.signals import CODES, code_of, dated_cell
 
 _VERSIONS, _REFUNDS, _CANCELS = 0, 1, 2
+_DAY_S: Final = 86_400
 
 
 def is_late(fact: EventFact, open_week: int) -> bool:
@@ -33,11 +35,12 @@ def opened(fact: EventFact, open_week: int) -> int:
 
 def cells_of(fact: EventFact) -> list[str]:
     """The counts that an event raises by one: one per item, one in all where it names none."""
-    return _cells(code_of(fact.signal), fact.items) if fact.kind == Kind.SIGNAL else []
+    return _cells(code_of(fact.signal), fact) if fact.kind == Kind.SIGNAL else []
 
 
-def _cells(code: str, items: Sequence[str]) -> list[str]:
-    return [cell(code, item) for item in items] if items else [code]
+def _cells(code: str, fact: EventFact) -> list[str]:
+    weekday = (fact.at_s // _DAY_S + 3) % 7  # day 0 was a Thursday
+    return [dated_cell(code, item, weekday) for item in fact.items] if fact.items else [code]
 
 
 def apply(profile: Profile, fact: EventFact) -> list[str]:
@@ -60,7 +63,7 @@ def apply(profile: Profile, fact: EventFact) -> list[str]:
         if profile.last_signals.get(code, -1) < at_s:
             profile.last_signals[code] = at_s
     if kind is Kind.SIGNAL:
-        cells = _cells(code, fact.items)
+        cells = _cells(code, fact)
         _count(profile, week_of(at_s), cells)
         return cells
     if kind is not Kind.REGISTERS:

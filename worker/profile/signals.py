@@ -58,6 +58,9 @@ NAMES: Final[dict[str, str]] = {code: name for name, code in CODES.items()}
 
 #: Between the code and the item of a cell; the door refuses names and ids that hold it.
 SEPARATOR: Final = "\x1f"
+#: Recommendation Shown and Clicked: what rests does so by days.
+_DATED: Final = frozenset("RK")
+_WEEKDAYS: Final = frozenset("0123456")
 
 
 def code_of(name: str) -> str:
@@ -79,7 +82,21 @@ def cell(code: str, item: str) -> str:
     return code + SEPARATOR + item if item else code
 
 
-def split_cell(key: str) -> tuple[str, str]:
-    """Signal code and item id ("" = none) of a cell."""
+def dated_cell(code: str, item: str, weekday: int) -> str:
+    """`cell`, with the day of the week (0 = Monday) of those signals whose day matters.
+
+    >>> split_cell(dated_cell("R", "tea", 2)), split_cell(dated_cell("v", "tea", 2))
+    (('R', 'tea', 2), ('v', 'tea', 6))
+    """
+    key = cell(code, item)
+    return f"{key}{SEPARATOR}{weekday}" if item and code in _DATED else key
+
+
+def split_cell(key: str) -> tuple[str, str, int]:
+    """Signal code, item id ("" = none), and day of the week of a cell; 6 where it is not told."""
     code, _, item = key.partition(SEPARATOR)
-    return code, item
+    if code in _DATED:
+        name, separator, weekday = item.rpartition(SEPARATOR)
+        if separator and weekday in _WEEKDAYS:
+            return code, name, int(weekday)
+    return code, item, 6

@@ -127,6 +127,19 @@ def test_the_commands_answer_and_refuse(shop):
     assert "30d" in cli.run("recommendations", "report", "--since", "soon", code=1).err
 
 
+def test_a_list_is_explained_as_it_was_pushed(shop):
+    """Also of somebody whom nobody is like: then the segment speaks, here and there."""
+    active, cli = shop
+    put(active, [track("looker", "Product Viewed", "l-1", active.clock.now_s(), product_id="odd")])
+    for who in ("c-3", "c-5", "looker"):
+        pushed = insight(active, who)
+        told = json.loads(cli.run("recommend", who, "--json").out)
+        for name in ("buy_again", "new_for_you"):
+            if "recommendations" not in pushed["abstained"]:
+                ids = [(one["item_id"], one["reason"]) for one in pushed[name]]
+                assert ids == [(one["item_id"], one["reason"]) for one in told[name]]
+
+
 def test_a_catalog_comes_from_a_file(shop):
     _, cli = shop
     file = cli.folder / "products.csv"

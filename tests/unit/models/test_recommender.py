@@ -6,7 +6,7 @@ import pytest
 from models.checks import DomainError, ShapeError
 from models.recommend.content import fit_content
 from models.recommend.filters import Attributes, Rules, allowed_items, within_share
-from models.recommend.fitting import fit_recommender
+from models.recommend.fitting import fit_recommender, last_window
 from models.recommend.hybrid import FEATURES, MEMBERS, Collector, expanded
 from models.recommend.interactions import Interactions
 from models.recommend.links import Links
@@ -125,6 +125,13 @@ def test_after_few_events_only_content_and_popularity_speak():
     many = lists(asked(own(tea=[1, 2, 3, 4]), liked), content=content).new_for_you
     assert all("similar" not in dict(one.parts) for one in few)
     assert any("similar" in dict(one.parts) for one in many)
+
+
+def test_an_order_is_one_event_and_every_week_of_looks_is_one():
+    order = own(tea=[9], cup=[9], pot=[9], jam=[9])
+    assert order.events == 1
+    assert own(tea=[-3, -10, -17, -24, -31]).events == 5
+    assert own(tea=[9, 12], cup=[-11]).events == 3
 
 
 def test_the_parts_of_an_item_add_up_to_its_place():
@@ -258,3 +265,14 @@ def test_the_candidates_of_a_heavy_customer_are_bounded():
     found = Collector(shop.shop(), 5_000).collect(many, NOBODY, 201)
     assert len(found.columns) <= 1_000 + 500
     assert np.isfinite(expanded(found.features)).all()
+
+
+def test_weights_are_learned_without_signals_that_may_be_of_the_window():
+    """A week of looks is dated by its middle: one that reaches into the window tells of it."""
+    who = np.tile(np.arange(30), 5)
+    day = np.repeat([10, 95, 88, 91, 92], 30)  # 95 is the window's first day
+    weight = np.repeat([1.0, 1.0, 0.1, 0.1, 0.1], 30)
+    window = last_window(Interactions(who, np.zeros(150, int), day, weight), 124)
+    assert window.today == 95
+    looks = window.past.day[window.past.weight < 1]
+    assert sorted(set(looks.tolist())) == [88, 91], "the week of day 92 ends on day 95"

@@ -159,6 +159,16 @@ class TestViews:
         assert found.days.tolist() == [week_day, day, day]
         assert found.weights.tolist() == [0.2, 1.0, 1.0]
 
+    def test_all_signals_of_an_item_and_week_weigh_less_than_a_purchase(self):
+        names = ("Product Viewed", "Product Clicked", "Product Added", "Product Reviewed")
+        told = [
+            track("ann", name, f"{name}-{n}", T0 + n, product_id="pot")
+            for name in names
+            for n in range(9)
+        ]
+        found = interacted(self.seen(*told), Calendar("UTC"), ItemTable())
+        assert found.weights.tolist() == [0.9]
+
     def test_a_view_before_an_instant_has_no_week_that_reaches_beyond_it(self):
         events = [viewed("ann", "pot", f"v{n}", T0 + n * WEEK_S) for n in range(4)]
         weeks = [one.week for one in self.seen(*events, before_s=T0 + 2 * WEEK_S).signals]

@@ -83,14 +83,20 @@ def test_the_difference_to_the_holdout_has_an_interval():
 
 
 def test_an_item_shown_five_times_without_a_click_rests_for_two_weeks():
-    week = 2_900
-    shown = [SignalCount(week, "R", "tea", 3), SignalCount(week + 1, "R", "tea", 2)]
-    ends = 7 * (week + 1) + 3
-    assert resting(shown, ends) == ["tea"]
-    assert resting(shown, ends + 13) == ["tea"]
-    assert resting(shown, ends + 14) == []
-    assert resting(shown[:1], ends) == []
-    assert resting([*shown, SignalCount(week + 1, "K", "tea", 1)], ends) == []
+    week, monday = 2_900, 7 * 2_900 - 3
+    shown = [SignalCount(week, "R", "tea", 3, 0), SignalCount(week, "R", "tea", 2, 1)]
+    days = [day for day in range(monday, monday + 30) if resting(shown, day)]
+    assert days == list(range(monday, monday + 15)), "two weeks from Tuesday, whatever today is"
+    assert resting(shown[:1], monday) == []
+    assert resting([*shown, SignalCount(week, "K", "tea", 1, 2)], monday) == []
+    assert resting([SignalCount(week, "R", "tea", 5)], monday + 6 + 13) == ["tea"], "day not told"
+
+
+def test_a_click_excuses_no_later_showings():
+    week, monday = 2_900, 7 * 2_900 - 3
+    clicked = [SignalCount(week, "R", "tea", 1, 0), SignalCount(week, "K", "tea", 1, 0)]
+    assert resting(clicked, monday) == []
+    assert resting([*clicked, SignalCount(week, "R", "tea", 50, 1)], monday + 2) == ["tea"]
 
 
 def test_the_ids_of_others_tell_nothing():
