@@ -15,7 +15,7 @@ from integrations.outbound.errors import OptionsError
 from integrations.outbound.registry import build
 from integrations.outbound.suite.kind import NOW, Pusher
 from tests.contract.kinds import KINDS, rsa_key
-from tests.vendors import salesforce
+from tests.vendors import faults, salesforce
 
 KIND = KINDS["salesforce"]
 
@@ -104,6 +104,43 @@ class TestOurVendorByAnIndependentClient:
         assert told[0]["created"] is False
         assert org.contacts["c0"]["Segment__c"] == "Lost"
         assert pusher.push(KIND.rows(2))["c0"].vendor_id == told[0]["id"]
+
+
+class TestTheVendorThatDoesHarmByAnIndependentClient:
+    """The one of the fault tests is as the client expects Salesforce to be, in harm too."""
+
+    @pytest.fixture
+    def harmful(self):
+        with faults.running("salesforce") as vendor:
+            yield vendor
+
+    @pytest.fixture
+    def org(self, harmful):
+        return harmful
+
+    def upsert(self, client, *keys):
+        rows = [{"attributes": {"type": "Contact"}, "ExtId__c": key, "V__c": 1} for key in keys]
+        return upsert(client, rows)
+
+    def test_results_are_in_order_and_a_lock_is_an_error_of_its_record(self, org, client):
+        org.faults = {faults.Fault.MIX: 1.0}
+        told = self.upsert(client, *"abcdefgh")
+        assert {one["success"] for one in told} == {True, False}
+        stored = [key for key, one in zip("abcdefgh", told, strict=True) if one["success"]]
+        assert sorted(org.contacts) == stored
+        errors = [one["errors"][0]["statusCode"] for one in told if not one["success"]]
+        assert set(errors) == {"UNABLE_TO_LOCK_ROW"}
+
+    def test_a_throttle_is_the_refusal_that_the_client_knows(self, org, client):
+        org.limits = [(1, 60.0)]
+        self.upsert(client, "a")
+        with pytest.raises(exceptions.SalesforceRefusedRequest, match="REQUEST_LIMIT_EXCEEDED"):
+            self.upsert(client, "b")
+
+    def test_a_session_that_ended_is_begun_anew_by_the_client(self, org, client):
+        org.dialect.expire()
+        assert self.upsert(client, "a")[0]["success"]
+        assert org.dialect.issued == 2
 
 
 class TestTokens:

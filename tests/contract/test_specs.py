@@ -4,12 +4,13 @@ import pytest
 from openapi_core.exceptions import OpenAPIError
 
 from integrations.outbound.abilities import FieldSpec, FieldType
-from integrations.outbound.contract import Verdict
+from integrations.outbound.contract import Credentials, Response, Verdict
 from integrations.outbound.ensure import ensure_schema
 from integrations.outbound.suite.kind import NOW, Pusher
-from integrations.outbound.suite.vendor import Exchange, Reply
+from integrations.outbound.suite.vendor import Exchange, Reply, Request
 from tests.contract.kinds import KINDS
-from tests.contract.specs import judge, spec
+from tests.contract.specs import document_of, judge, mend, spec
+from tests.vendors import faults, hubspot
 
 # openapi-core checks keys in headers, and passes over OAuth
 pytestmark = pytest.mark.filterwarnings("ignore:Unsupported scheme type:UserWarning")
@@ -39,20 +40,74 @@ class TestHubSpot:
         assert [c for c, o in told.items() if o.verdict is not Verdict.OK] == ["c2"]
         ours.push([kind.row(1, fields={"unknown": "x"})])
         ours.push([kind.row(1, fields={"alive": "not a number"})])
-        assert {e.reply.status for e in vendor.exchanges} == {200, 207, 400}
-        assert judge(spec("hubspot-contacts-v3.clean.json"), HUBSPOT, vendor.exchanges) == 4
+        self.refuse(vendor, ours)
+        assert {e.reply.status for e in vendor.exchanges} == {200, 207, 400, 401, 429}
+        assert judge(spec("hubspot-contacts-v3.clean.json"), HUBSPOT, vendor.exchanges) == 6
+
+    def refuse(self, vendor, ours):
+        """Answers to calls that come too often, and with a token that is not known."""
+        for reply, verdict in (
+            (hubspot.throttled("TEN_SECONDLY_ROLLING"), Verdict.THROTTLED),
+            (hubspot.error(401, "EXPIRED_AUTHENTICATION", "it expired"), Verdict.AUTH),
+        ):
+            vendor._scripted.append(reply)
+            (outcome,) = ours.push([KINDS["hubspot"].row(1)]).values()
+            assert outcome.verdict is verdict
 
     def test_a_dated_version_by_its_own_document(self, vendor, sender):
-        from pydantic import SecretStr
-
-        from integrations.outbound.registry import build
-
         kind = KINDS["hubspot"]
-        options = kind.options(vendor.url) | {"version": "2026-03"}
-        secrets = {"token": [SecretStr(kind.secrets["token"][0])]}
-        ours = Pusher(build("hubspot", options, secrets), sender.send)
-        assert {o.verdict for o in ours.push(kind.rows(3)).values()} == {Verdict.OK}
-        assert judge(spec("hubspot-contacts-2026-03.json"), HUBSPOT, vendor.exchanges) == 1
+        ours = Pusher(kind.adapter(vendor.url, version="2026-03"), sender.send)
+        vendor.conflicts = {kind.key(2)}
+        told = ours.push([*kind.rows(100), kind.row(101, fields=dict.fromkeys(kind.fields))])
+        assert [c for c, o in told.items() if o.verdict is not Verdict.OK] == ["c2"]
+        ours.push([kind.row(1, fields={"unknown": "x"})])
+        self.refuse(vendor, ours)
+        assert {e.reply.status for e in vendor.exchanges} == {200, 207, 400, 401, 429}
+        assert judge(spec("hubspot-contacts-2026-03.json"), HUBSPOT, vendor.exchanges) == 5
+        paths = {e.request.path for e in vendor.exchanges}
+        assert paths == {"/crm/objects/2026-03/contacts/batch/upsert"}
+
+    def test_properties_of_a_dated_version_are_asked_for_under_it_too(self, vendor, sender):
+        ours = Pusher(KINDS["hubspot"].adapter(vendor.url, version="2026-03"), sender.send)
+        fields = [FieldSpec("new", FieldType.TEXT, "New")]
+        report = ensure_schema(
+            ours.adapter, fields, sender.send,
+            credentials=ours.credentials, at_s=NOW, dry_run=False,
+        )  # fmt: skip
+        assert report.is_ready
+        paths = [e.request.path for e in vendor.exchanges]
+        assert paths == [
+            f"/crm/properties/2026-03/contacts/batch/{what}" for what in ("read", "create", "read")
+        ]
+        moved = [  # there is a document of v3 only; the members are the same
+            exchange._replace(
+                request=exchange.request._replace(
+                    path=exchange.request.path.replace("/properties/2026-03", "/v3/properties")
+                )
+            )
+            for exchange in vendor.exchanges
+        ]
+        assert judge(spec("hubspot-properties-v3.clean.json"), HUBSPOT, moved) == 3
+
+    def test_the_vendor_that_does_harm_speaks_by_the_document_too(self, vendor):
+        adapter, rows = KINDS["hubspot"].adapter(HUBSPOT), KINDS["hubspot"].rows(3)
+        call = adapter.encode(rows, credentials=Credentials(), at_s=NOW)
+        path = call.url.removeprefix(HUBSPOT)
+        request = Request("POST", path, {}, call.headers, call.body)
+        harm = faults.HubSpot()
+        items = harm.items(path, call.headers, call.body)
+        answers = [
+            harm.answer(items, [True] * 3), harm.answer(items, [True, False, True]),
+            harm.throttled(),
+        ]  # fmt: skip
+        said = [Exchange(request, Reply(*answer)) for answer in answers]
+        assert judge(spec("hubspot-contacts-v3.clean.json"), HUBSPOT, said) == 3
+        heard = [
+            [o.verdict for o in adapter.classify(rows, Response(a.status, {}, a.body), at_s=NOW)]
+            for a in answers
+        ]
+        ok, busy = Verdict.OK, Verdict.THROTTLED
+        assert heard == [[ok] * 3, [ok, Verdict.RETRY, ok], [busy] * 3]
 
     def test_reading_and_creating_properties(self, vendor, sender):
         ours = pusher("hubspot", vendor, sender)
@@ -120,6 +175,23 @@ class TestZoho:
         ok = {c for c, o in told.items() if o.verdict is Verdict.OK}
         assert ok == {row.customer_id for row in rows} - {"c3", "c5"}
         assert judge(spec("zoho-record-v8.bundled.json"), ZOHO, self.upserts(vendor)) == 2
+
+    def test_only_the_statuses_of_the_document_are_mended(self, vendor):
+        """Requests, and what an answer may hold, are the vendor's own."""
+        raw = document_of("zoho-record-v8.bundled.json")
+        mended = document_of("zoho-record-v8.bundled.json")
+        mend(mended)
+        assert mended["components"] == raw["components"]
+        for path, operations in raw["paths"].items():
+            for method, operation in operations.items():
+                ours = mended["paths"][path][method]
+                if method != "parameters":
+                    assert ours | {"responses": 0} == operation | {"responses": 0}
+        upsert = "/crm/v8/{module_api_name}/upsert"
+        known = raw["paths"][upsert]["post"]["responses"]["200"]["content"]["application/json"]
+        branches = known["schema"]["oneOf"]
+        for answer in mended["paths"][upsert]["post"]["responses"].values():
+            assert answer["content"]["application/json"]["schema"] in branches
 
     def test_the_judge_is_awake(self, vendor, sender):
         pusher("zoho", vendor, sender).push(KINDS["zoho"].rows(1))

@@ -135,10 +135,11 @@ class HubSpot:
     def throttled(self) -> Answer:
         said = {
             "status": "error",
+            "category": "RATE_LIMITS",
             "errorType": "RATE_LIMIT",
             "policyName": "TEN_SECONDLY_ROLLING",
             "message": "You have reached your ten_secondly_rolling limit.",
-            "correlationId": "c0ffee",
+            "correlationId": "aeb5f871-7f07-4993-9211-075dc63e7cbf",
         }
         return Answer(429, _json(said), JSON)
 
@@ -325,7 +326,8 @@ class Vendor:
 
     def _refusal(self, request: "_Request", fault: str) -> Answer | None:
         if not self.dialect.is_authorized(request.headers):
-            return Answer(401, b"[]", JSON)
+            said = [{"errorCode": "INVALID_SESSION_ID", "message": "Session expired or invalid"}]
+            return Answer(401, _json(said), JSON)
         if fault == Fault.EXPIRED_401:
             self.dialect.expire()
         if fault in {Fault.THROTTLE_403, "over_limit"}:

@@ -145,6 +145,12 @@ def definition(
     }
 
 
+def throttled(policy: str) -> Reply:
+    """As the document says, and with what the account's own answers name besides."""
+    told = error(429, "RATE_LIMITS", f"You have reached your {policy.lower()} limit.")
+    return told._replace(body=told.body | {"errorType": "RATE_LIMIT", "policyName": policy})
+
+
 def error(status: int, category: str, message: str) -> Reply:
     correlation = str(UUID(int=status))
     body = {"category": category, "message": message, "correlationId": correlation}
