@@ -25,12 +25,14 @@ class Contest(NamedTuple):
     """Both models on one closed window; the rows are the same customers.
 
     first_day   of the window, days since 1970-01-01: what was known before it is what both saw
+    known_day   first day that neither of the two that speak knows
     customer    (n,) who, the same number in every window
     champion    (n,) loss of each row, >= 0: log loss, deviance, 1 - NDCG
     challenger  (n,)
     """
 
     first_day: int
+    known_day: int
     customer: NDArray[np.int64]
     champion: Rows
     challenger: Rows
@@ -53,33 +55,22 @@ class Verdict(NamedTuple):
     error: float
 
 
-def judge(
-    contests: Sequence[Contest],
-    *,
-    data_end_day: int,
-    must_win: bool,
-    in_doubt: bool = False,
-    margin: float = MARGIN,
-) -> Verdict:
+def judge(contests: Sequence[Contest], *, must_win: bool) -> Verdict:
     """Hold a challenger against the champion.
 
-    It wins with a mean gain of more than one standard error. Where a new version is due anyway it
-    need only be proven not to be worse: gain less one standard error stays above -`margin` of the
-    champion's loss. No single window may be lost by more than one standard error and the margin.
-    A challenger that has seen a day of a window is not heard at all. Where the newer one goes live
-    in doubt, it is refused only when its mean loss is clearly above: by two standard errors and the
-    margin.
+    One that must win gains more than one standard error over all windows, and loses none of them by
+    more than one. One that is due, since time has passed, must not be worse: it loses neither the
+    windows together nor one of them by more than two standard errors and 1 %. Who has seen a day of
+    a window is not heard at all.
 
-    data_end_day  first day that the challenger does not know
-    must_win      not to be worse is not enough
-    in_doubt      it goes live unless it is proven to be worse
-    Raises        ShapeError, DomainError (a loss is not finite)
+    must_win  not to be worse is not enough
+    Raises    ShapeError, DomainError (a loss is not finite)
+    Source    docs/training.md: why what is due need not win
 
     >>> rows = np.linspace(0.3, 0.9, 40)
-    >>> better = Contest(100, np.arange(40), rows, rows - 0.1)
-    >>> judge([better], data_end_day=100, must_win=True).promote
+    >>> judge([Contest(100, 100, np.arange(40), rows, rows - 0.1)], must_win=True).promote
     True
-    >>> judge([better], data_end_day=101, must_win=True).reasons
+    >>> judge([Contest(100, 101, np.arange(40), rows, rows - 0.1)], must_win=True).reasons
     ('its data end after the first day of 1 of 1 windows',)
     """
     for one in contests:
@@ -87,31 +78,27 @@ def judge(
         same_shape(customer=one.customer, champion=one.champion, challenger=one.challenger)
         require(np.isfinite(one.champion), "the champion's losses are finite")
         require(np.isfinite(one.challenger), "the challenger's losses are finite")
-    seen = sum(data_end_day > one.first_day for one in contests)
+    seen = sum(one.known_day > one.first_day for one in contests)
     if seen:
-        return _refused(f"its data end after the first day of {seen} of {len(contests)} windows")
+        reason = f"its data end after the first day of {seen} of {len(contests)} windows"
+        return Verdict(promote=False, reasons=(reason,), loss=0.0, gain=0.0, error=0.0)
     rows = sum(len(one.customer) for one in contests)
     if rows < LEAST_CUSTOMERS:
-        return _refused(f"{rows} customers in closed windows; {LEAST_CUSTOMERS} are needed")
+        few = f"{rows} customers in closed windows; {LEAST_CUSTOMERS} are needed"
+        return Verdict(not must_win, (few,) if must_win else (), 0.0, 0.0, 0.0)
     gains = np.concatenate([one.champion - one.challenger for one in contests])
     who = np.concatenate([one.customer for one in contests])
     loss = float(np.concatenate([one.champion for one in contests]).mean())
     gain, error = float(gains.mean()), clustered_error(gains, who)
     reasons = []
-    if in_doubt and not must_win:
-        if gain < -max(CLEARLY * error, margin * loss):
-            reasons.append(f"loses {-gain:.4f} with a standard error of {error:.4f}")
-        return Verdict(not reasons, tuple(reasons), loss, gain, error)
     if must_win and gain <= error:
         reasons.append(f"gains {gain:.4f}, not more than one standard error of {error:.4f}")
-    elif not must_win and gain <= error and gain - error <= -margin * loss:
-        reasons.append(
-            f"gains {gain:.4f} with a standard error of {error:.4f}:"
-            f" that it is not {margin:.0%} worse is not proven"
-        )
-    lost = [one.first_day for one in contests if _lost(one, margin * loss)]
+    if not must_win and gain < -max(CLEARLY * error, MARGIN * loss):
+        reasons.append(f"loses {-gain:.4f} with a standard error of {error:.4f}")
+    errors, slack = (1.0, 0.0) if must_win else (CLEARLY, MARGIN * loss)
+    lost = sum(_is_lost(one, errors, slack) for one in contests)
     if lost:
-        reasons.append(f"loses {len(lost)} of {len(contests)} windows")
+        reasons.append(f"loses {lost} of {len(contests)} windows")
     return Verdict(not reasons, tuple(reasons), loss, gain, error)
 
 
@@ -150,12 +137,8 @@ def _mean_variance(values: Rows) -> float:
     return float(values.var(ddof=1) / len(values)) if len(values) > 1 else 0.0
 
 
-def _lost(one: Contest, slack: float) -> bool:
+def _is_lost(one: Contest, errors: float, slack: float) -> bool:
     if not len(one.customer):
         return False
     gains = one.champion - one.challenger
-    return bool(gains.mean() < -max(clustered_error(gains, one.customer), slack))
-
-
-def _refused(reason: str) -> Verdict:
-    return Verdict(promote=False, reasons=(reason,), loss=0.0, gain=0.0, error=0.0)
+    return bool(gains.mean() < -max(errors * clustered_error(gains, one.customer), slack))

@@ -219,7 +219,7 @@ class Retrain:
         seconds = self._clock.monotonic() - start
         evaluate = partial(course.tell, f"evaluate {run.kind}", kind=run.kind)
         evaluate(0.0)
-        verdict, judged = judge(run.kind, arrays, meta, self._clock.now_s(), evaluate)
+        verdict, judged = judge(run.kind, arrays, meta, run.reasons, evaluate)
         return Fitted(run, arrays, meta, seconds, verdict, judged)
 
     def _publish(self, one: Fitted, data: TrainingData, claim: Claim) -> int:

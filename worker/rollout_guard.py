@@ -4,59 +4,71 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from models.forecast.bundle import Bundle
-from models.monitoring import worse_than_before
+from models.checks import ModelError
+from worker.catalog import attributes
 from worker.live import load
-from worker.store.models import KINDS, ArtifactError
+from worker.registry.artifact import ArtifactError
+from worker.store.models import KINDS, Change
 from worker.store.verdicts import Verdict
 from worker.telemetry import logger
-from worker.training.evidence import gather
-from worker.triggers import LEAST_SAMPLE, losses
+from worker.training.evidence import Evidence, gather
+from worker.training.relapse import relapse
 
 if TYPE_CHECKING:
     from worker.bootstrap import Runtime
 
 log = logger(__name__)
 
-#: What was rolled back is kept with this beginning of its reason: forced again, it stays.
+#: What was rolled back is kept with this beginning of its reason.
 ROLLED_BACK: Final = "rolled back: "
 
 
 def guard(active: Runtime) -> list[str]:
-    """Roll back forecasts that foretell the newest closed window clearly worse than the version
-    before them, both from what was known when it began; the kinds that were rolled back.
+    """Roll back every kind whose live version does clearly worse than the one before it; the kinds.
 
-    Only a version newer than the one before is looked at: who went back on purpose keeps it.
+    A version is looked at while it is live for the first time, whoever made it live. Who makes one
+    live again that was live before has seen it, and keeps it.
     """
-    return [kind for kind in KINDS if kind == "forecasts" and _gives_way(active, kind)]
+    evidence: list[Evidence] = []
+    done = []
+    for kind in KINDS:
+        change = _first_time(active, kind)
+        if change is None:
+            continue
+        if not evidence:
+            rules, now_s = active.refresh_rules, active.clock.now_s()
+            catalog = attributes(active.catalog.products())
+            evidence.append(gather(active.population, rules, now_s, catalog))
+        try:
+            if _gives_way(active, change, evidence[0]):
+                done.append(kind)
+        except (ArtifactError, ModelError) as error:
+            log.warning("version could not be judged", kind=kind, reason=str(error))
+    return done
 
 
-def _gives_way(active: Runtime, kind: str) -> bool:
-    models, now_s = active.models, active.clock.now_s()
-    live = models.current().versions.get(kind, 0)
-    change = next((one for one in models.log(kind) if one.version == live), None)
-    if change is None or not 0 < change.before < live or _was_rolled_back(active, kind, live):
+def _first_time(active: Runtime, kind: str) -> Change | None:
+    """How the live version went live, if it was not before and another one was."""
+    live = active.models.current().versions.get(kind, 0)
+    changes = [one for one in active.models.log(kind) if one.version == live]
+    return changes[0] if len(changes) == 1 and changes[0].before else None
+
+
+def _gives_way(active: Runtime, change: Change, evidence: Evidence) -> bool:
+    models, now_s, kind = active.models, active.clock.now_s(), change.kind
+    minors = models.newest_minors(kind)
+    live, before = (
+        load(models.read(kind, one, minors.get(one, 0))) for one in (change.version, change.before)
+    )
+    found = relapse(evidence, live, before)
+    if not found:
         return False
-    try:
-        new, old = (load(models.read(kind, one)) for one in (live, change.before))
-    except ArtifactError as error:
-        log.warning("version could not be judged", kind=kind, reason=str(error))
-        return False
-    if not (isinstance(new, Bundle) and isinstance(old, Bundle)):
-        return False
-    evidence = gather(active.population, active.refresh_rules, now_s)
-    worse, better = (losses(one, evidence.now, evidence.today) for one in (new, old))
-    if len(worse) < LEAST_SAMPLE or not worse_than_before(worse, better):
-        return False
-    why = f"{ROLLED_BACK}log loss {worse.mean():.3f}, {better.mean():.3f} of {change.before}"
-    models.rollback(kind, now_s, why=why)
-    if held := models.verdict(kind, live):
-        models.decide(kind, live, held, Verdict("refused", (why,), now_s))
-    log.error("model rolled back", kind=kind, version=live, reason=why)
+    why = ROLLED_BACK + "; ".join(found)
+    held = models.verdict(kind, change.version)
+    back = Change(kind, change.before, change.version, now_s, why)
+    if not models.promote_over(back):
+        return False  # another one became live meanwhile
+    if held is not None:
+        models.decide(kind, change.version, held, Verdict("refused", (why,), now_s))
+    log.error("model rolled back", kind=kind, version=change.version, reason=why)
     return True
-
-
-def _was_rolled_back(active: Runtime, kind: str, version: int) -> bool:
-    """Somebody forced it again: that is for people to undo."""
-    changes = active.models.log(kind)
-    return any(one.before == version and one.why.startswith(ROLLED_BACK) for one in changes)

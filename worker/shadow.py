@@ -44,7 +44,7 @@ LOCK: Final = "shadow"
 LEASE_MS: Final = 600_000
 #: Customers that are scored in one look, and commits of a shard that are looked at.
 MOST_SCORED: Final = 300
-LEAST_SCORED: Final = 20
+LEAST_SCORED: Final = 10
 COMMITS: Final = 20
 #: Lists are made among so many customers more.
 NEIGHBORS: Final = 2_000

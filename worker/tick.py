@@ -145,8 +145,10 @@ class Tick:
             due = now_s - fitted_s > FOLLOW_EVERY_S and not self._locks.held(FOLLOWED)
             if due and self._once("follow", 600_000):
                 self._order("segments.follow")
+        told = ",".join(f"{kind} {version}" for kind, version in sorted(current.items()))
+        is_new = self._once(f"watch:{told}", 1000 * WATCH_EVERY_S)
         grown = self._grown() and self._once("watch-grown", 3_600_000)
-        if grown or (not self._locks.held(WATCHED) and self._once("watch", 600_000)):
+        if is_new or grown or (not self._locks.held(WATCHED) and self._once("watch", 600_000)):
             self._order("models.watch")
 
     def _is_first_forecast(self) -> bool:

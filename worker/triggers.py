@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.forecast.bundle import Bundle, predict_bundle
+from models.forecast.bundle import Bundle
+from models.forecast.families.base import Target
+from models.forecast.gate import LOSSES, MOST_BIAS
+from models.forecast.metrics import bias
+from models.forecast.snapshot import take
 from models.history import Histories
-from models.monitoring import INERTIA_ALARM, LOSS_ALARM, LOSS_ERRORS, inertia_alarm, inertia_ratio
+from models.monitoring import (
+    INERTIA_ALARM,
+    LOSS_ALARM,
+    inertia_alarm,
+    inertia_ratio,
+    level_alarm,
+    loss_alarm,
+)
 from models.segments.geometry import Centroids
 from models.segments.model import SegmentModel
 from worker.clock import Clock
@@ -22,12 +33,16 @@ from worker.store.population import Population
 from worker.store.signals import Locks
 from worker.store.training import TrainingDesk
 from worker.store.watching import Figure, WatchStore
+from worker.telemetry import logger
 from worker.tick import MORE_CUSTOMERS, WATCH_EVERY_S, WATCHED
+from worker.training.gate_forecasts import Said, as_it_is, happened
 from worker.training.sample import sample
 from worker.views import DAY_S, Calendar, View, histories, priced
 
 if TYPE_CHECKING:
     from worker.bootstrap import Runtime
+
+log = logger(__name__)
 
 Rows = NDArray[np.float64]
 
@@ -35,6 +50,8 @@ MORE_ITEMS: Final = 1.25
 SAMPLE: Final = 20_000
 LEAST_SAMPLE: Final = 100
 HORIZON_DAYS: Final = 30
+#: What a closed window's sum is told of.
+LEVELS: Final[tuple[Target, ...]] = ("orders", "spend")
 
 
 class Limits(NamedTuple):
@@ -80,12 +97,14 @@ class Watch:
         figures = self._store.put(self._measure(now_s))
         self._locks.take(WATCHED, "1", 1000 * WATCH_EVERY_S)
         asked = []
+        for one in figures:
+            if one.rings and one.only_told:
+                log.warning("figure out of its band", kind=one.kind, reason=one.reason())
         for kind in KINDS:
             calls = [one for one in figures if one.kind == kind and one.asks]
             if calls and self._may_train(kind, now_s):
                 for one in calls:
-                    reason = f"{one.name} {one.value:.3f} > {one.threshold:g}"
-                    self._desk.request(kind, reason, 1000 * now_s)
+                    self._desk.request(kind, one.reason(), 1000 * now_s)
                 asked.append(kind)
         return asked
 
@@ -162,8 +181,7 @@ class Watch:
             return
         if isinstance(model.geometry, Centroids):
             ratio = inertia_ratio(model.points(here), model.geometry.centers)
-            # a refit of so few gains by itself
-            sure = inertia_alarm(ratio * (1.0 - len(model.ids) / len(here)))
+            sure = inertia_alarm(ratio, len(model.ids), len(here))
             yield Figure("segments", "inertia", version, ratio, INERTIA_ALARM, sure, now_s)
         there = self._then(version)
         if there is not None:
@@ -186,22 +204,29 @@ class Watch:
     def _of_forecasts(
         self, model: Bundle, version: int, now: Sequence[View], now_s: int
     ) -> Iterable[Figure]:
-        """Log loss of P(buy in 30 days) on the newest closed window, over the backtest's."""
+        """Log loss of P(buy in 30 days) on the newest closed window, over the backtest's; and how
+        far the sums of orders and spend were off, which are only told.
+        """
         try:
             head = self._models.head("forecasts", version)
             then_s = int(head["as_of_s"])
         except (ArtifactError, KeyError):
             return []
-        new = losses(model, self._past(now), self._calendar.day(now_s))
+        newest = foretold(model, self._past(now), self._calendar.day(now_s))
         past = self._past(self._sample(then_s))
-        old = losses(model, past, self._calendar.day(then_s))
+        before = foretold(model, past, self._calendar.day(then_s))
+        new, old = newest.losses(), before.losses()
         if min(len(new), len(old)) < LEAST_SAMPLE:
             return []
-        base = _backtested(head) or float(old.mean())
-        gap = float(new.mean()) - base
-        sure = gap > LOSS_ERRORS * float(np.hypot(_error(new), _error(old)))
-        ratio = float(new.mean()) / max(base, 1e-9)
-        return [Figure("forecasts", "loss", version, ratio, LOSS_ALARM, sure, now_s)]
+        base = max(_backtested(head) or float(old.mean()), 1e-9)
+        row = (version, float(new.mean()) / base, LOSS_ALARM, loss_alarm(new, old, base), now_s)
+        found = [Figure("forecasts", "loss", *row)]
+        for target in LEVELS:
+            came, said = newest.came[target], newest.said[target]
+            off, sure = abs(bias(came, said)), level_alarm(came, said)
+            one = Figure("forecasts", f"level_{target}", version, off, MOST_BIAS, sure, now_s)
+            found.append(one._replace(only_told=True))
+        return found
 
 
 def watch_of(active: Runtime) -> Watch:
@@ -220,16 +245,23 @@ def watch_of(active: Runtime) -> Watch:
     )
 
 
-def losses(model: Bundle, past: Histories, today: int) -> Rows:
-    """Log loss of each customer known before the window [today - 30, today), which has closed."""
+class Foretold(NamedTuple):
+    """What customers did in a closed window, and what a model would have foretold of it."""
+
+    came: Said
+    said: Said
+
+    def losses(self) -> Rows:
+        """Log loss of P(buy), one a customer."""
+        return LOSSES["buy"](self.came["buy"], self.said["buy"])
+
+
+def foretold(model: Bundle, past: Histories, today: int) -> Foretold:
+    """Of each customer known before the window [today - 30, today), which has closed."""
     start = today - HORIZON_DAYS
-    said = predict_bundle(model, past, start - 1).forecasts
-    who = np.repeat(np.arange(len(past.starts) - 1), np.diff(past.starts))
-    inside = (past.day >= start) & (past.day < today)
-    bought = np.bincount(who[inside], minlength=len(past.starts) - 1) > 0
-    chance = np.clip(said.probability_30d[said.known], 1e-6, 1 - 1e-6)
-    came = bought[said.known]
-    return np.asarray(-np.where(came, np.log(chance), np.log1p(-chance)))
+    snapshot = take(past, start)
+    came = happened(past, snapshot, HORIZON_DAYS)
+    return Foretold(came, as_it_is(model, past, start, HORIZON_DAYS, snapshot.row))
 
 
 def psi(before: Rows, after: Rows) -> float:
@@ -248,10 +280,6 @@ def psi(before: Rows, after: Rows) -> float:
 
 def _buyers(features: Rows) -> Rows:
     return features[features[:, 1] > 0]
-
-
-def _error(values: Rows) -> float:
-    return float(values.std() / np.sqrt(len(values)))
 
 
 def _backtested(head: Any) -> float | None:

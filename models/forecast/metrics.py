@@ -12,7 +12,7 @@ Rows: TypeAlias = NDArray[np.float64]
 
 _LEAST_P: Final = 1e-5
 _LEAST_MEAN: Final = 1e-3
-_ECE_BINS: Final = 15
+ECE_BINS: Final = 15
 
 
 def log_losses(bought: Rows, probability: Rows) -> Rows:
@@ -67,7 +67,7 @@ def auc(bought: Rows, probability: Rows) -> float:
 def calibration(bought: Rows, probability: Rows) -> tuple[Rows, Rows, Rows]:
     """Return size, mean forecast and mean outcome of 15 bins of equal count, lowest first."""
     order = np.argsort(probability, kind="stable")
-    bins = [part for part in np.array_split(order, _ECE_BINS) if len(part)]
+    bins = [part for part in np.array_split(order, ECE_BINS) if len(part)]
     size = np.array([float(len(part)) for part in bins])
     said = np.array([probability[part].mean() for part in bins])
     return size, said, np.array([bought[part].mean() for part in bins])
@@ -86,7 +86,7 @@ def ece(bought: Rows, probability: Rows) -> float:
 def ece_floor(probability: Rows, rng: np.random.Generator, draws: int = 200) -> float:
     """Return the mean ECE of labels drawn from the forecast itself: what chance alone leaves."""
     p = np.sort(probability)
-    parts = np.array_split(np.arange(len(p)), min(_ECE_BINS, max(len(p), 1)))
+    parts = np.array_split(np.arange(len(p)), min(ECE_BINS, max(len(p), 1)))
     starts = np.array([part[0] for part in parts if len(part)], dtype=np.int64)
     if not len(starts):
         return 0.0

@@ -136,6 +136,12 @@ class ModelStore:
         minors = {kind: fields.get(f"{kind}:{major}", 0) for kind, major in versions.items()}
         return Current(generation, versions, minors)
 
+    def newest_minors(self, kind: str) -> dict[int, int]:
+        """The newest minor version of each version of a kind that has one."""
+        rows = self._client.hgetall(self._keys.models()).items()
+        named = ((name.decode().partition(":"), int(value)) for name, value in rows)
+        return {int(major): value for (one, colon, major), value in named if colon and one == kind}
+
     def publish(
         self,
         kind: str,
@@ -278,6 +284,13 @@ class ModelStore:
         Raises ArtifactError when it cannot be read.
         """
         return self._promote(change, str(change.before), encode(held))
+
+    def promote_over(self, change: Change) -> bool:
+        """Make a version current in place of `change.before`; False if that is not live any more.
+
+        Raises ArtifactError when it cannot be read.
+        """
+        return self._promote(change, str(change.before), "")
 
     def _promote(self, change: Change, before: str, held: str) -> bool:
         kind, version = change.kind, change.version

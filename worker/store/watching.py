@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import NamedTuple
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 from worker.store.keys import Keys
 from worker.store.scripts import Client
+
+#: What an alarm gives as the reason of the training that it asks for.
+_ALARM: Final = re.compile(r"(inertia|loss) \d+\.\d{3} > [\d.]+")
 
 
 class Figure(NamedTuple):
@@ -15,8 +19,9 @@ class Figure(NamedTuple):
 
     threshold  above it the figure asks for a training; None = it is only shown
     sure       the excess is more than chance
-    since_s    since when it asks, Unix s; None = it does not
+    since_s    since when it rings, Unix s; None = it does not
     at_s       when it was measured, Unix s
+    only_told  it rings, and asks for nothing
     """
 
     kind: str
@@ -27,11 +32,35 @@ class Figure(NamedTuple):
     sure: bool
     at_s: int
     since_s: int | None = None
+    only_told: bool = False
+
+    def reason(self) -> str:
+        """Of the training that it asks for.
+
+        >>> Figure("segments", "inertia", 1, 1.2, 1.1, True, 0).reason()
+        'inertia 1.200 > 1.1'
+        """
+        return f"{self.name} {self.value:.3f} > {self.threshold:g}"
+
+    @property
+    def rings(self) -> bool:
+        """It is above its threshold, and not by chance."""
+        return self.threshold is not None and self.sure and self.value > self.threshold
 
     @property
     def asks(self) -> bool:
-        """It is above its threshold, and not by chance."""
-        return self.threshold is not None and self.sure and self.value > self.threshold
+        """A training is called for."""
+        return self.rings and not self.only_told
+
+
+def are_alarms(reasons: Sequence[str]) -> bool:
+    """Was a training asked for only because the live version serves badly, and not by time, growth
+    or a person? Then what comes of it must be better, not only no worse.
+
+    >>> are_alarms(["loss 1.071 > 1.05"]), are_alarms(["loss 1.071 > 1.05", "age"])
+    (True, False)
+    """
+    return bool(reasons) and all(map(_ALARM.fullmatch, reasons))
 
 
 class WatchStore:
@@ -42,14 +71,14 @@ class WatchStore:
         self._key = keys.watched()
 
     def put(self, figures: Iterable[Figure]) -> list[Figure]:
-        """Replace figures; one that asked before of the same version keeps its beginning."""
+        """Replace figures; one that rang before of the same version keeps its beginning."""
         before = {(one.kind, one.name): one for one in self.all()}
         kept = []
         for one in figures:
             held = before.get((one.kind, one.name))
             since_s = None
-            if one.asks:
-                lasting = held is not None and held.asks and held.version == one.version
+            if one.rings:
+                lasting = held is not None and held.rings and held.version == one.version
                 since_s = held.since_s if held is not None and lasting else one.at_s
             kept.append(one._replace(since_s=since_s))
         if kept:

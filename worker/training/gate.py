@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,6 +16,7 @@ from worker.live import Live, load
 from worker.store.models import Artifact, ArtifactError, ModelStore
 from worker.store.population import Population
 from worker.store.verdicts import State, Verdict
+from worker.store.watching import are_alarms
 from worker.telemetry import logger
 from worker.training.data import TrainingData
 from worker.training.evidence import Evidence, gather
@@ -88,10 +89,11 @@ class Judge:
         kind: str,
         arrays: Mapping[str, np.ndarray],
         meta: Mapping[str, Any],
-        at_s: int,
+        reasons: Sequence[str],
         tell: Callable[[float], None],
     ) -> tuple[Verdict, dict[str, Any]]:
-        """What becomes of a version, and what it says of that."""
+        """What becomes of a version that was asked for, and what it says of that."""
+        at_s = self._data.at_s
         if kind not in self._known:
             verdict = Verdict("promoted", ("the first version",), at_s)
             return verdict, told(verdict)
@@ -100,12 +102,13 @@ class Judge:
             self._evidence = gather(self._population, data.rules, data.at_s, data.catalog)
         start_s = time.process_time()
         champion = self._champion(kind, self._evidence)
-        ruling = rule(kind, champion, arrays, meta, self._evidence, tell)
+        must_win = are_alarms(reasons)
+        ruling = rule(kind, champion, arrays, meta, self._evidence, tell, must_win=must_win)
         verdict = verdict_of(ruling, champion, self._promotion, at_s)
         customers = len(self._evidence.customer_ids)
         took_s = round(time.process_time() - start_s, 2)
         against = {"against": champion.version, "customers": customers, "cpu_s": took_s}
-        return verdict, {**told(verdict), **against, **ruling.told()}
+        return verdict, {**told(verdict), "must_win": must_win, **against, **ruling.told()}
 
     def _champion(self, kind: str, evidence: Evidence) -> Champion:
         """The version that speaks, and since when it knows nothing."""
@@ -127,10 +130,13 @@ def rule(
     meta: Mapping[str, Any],
     evidence: Evidence,
     tell: Callable[[float], None] = lambda _: None,
+    *,
+    must_win: bool = False,
 ) -> Ruling:
     """Hold a fitted version against the live one of its kind.
 
-    meta  of the fit: what becomes the version's `model`
+    meta      of the fit: what becomes the version's `model`
+    must_win  alarms alone asked for it
     """
     try:
         challenger = load(Artifact(kind, 0, arrays, {"model": dict(meta)}))
@@ -139,9 +145,9 @@ def rule(
     old, day = champion.model, champion.day
     try:
         if isinstance(challenger, Bundle) and isinstance(old, Bundle):
-            return judge_forecasts(evidence, old, day, challenger, tell)
+            return judge_forecasts(evidence, old, day, challenger, tell, must_win=must_win)
         if isinstance(challenger, SegmentModel) and isinstance(old, SegmentModel):
-            return judge_segments(evidence, old, day, challenger)
+            return judge_segments(evidence, old, day, challenger, must_win=must_win)
         if isinstance(challenger, Recommender) and isinstance(old, Recommender):
             return judge_recommendations(evidence, old, day, challenger)
     except ModelError as error:

@@ -15,13 +15,13 @@ from models.forecast.backtest import FLOOR, Member, fit_member, floor_forecasts
 from models.forecast.btyd import PRIOR
 from models.forecast.bundle import Bundle, Head, predict_bundle
 from models.forecast.families.base import TARGETS, Target
-from models.forecast.gate import LEAST_CUSTOMERS, LOSSES, MOST_BIAS, MOST_ECE
+from models.forecast.gate import LOSSES
 from models.forecast.level1 import ORDINARY, Expected, Floor, Season, expect
-from models.forecast.metrics import bias, ece
 from models.forecast.recipe import apply
 from models.forecast.sheets import Sheets, expectation_columns
-from models.forecast.snapshot import outcome
+from models.forecast.snapshot import Snapshot, outcome
 from models.history import Histories
+from models.monitoring import out_of_band
 from worker.training.evidence import Evidence
 from worker.training.ruling import Ruling, figure
 
@@ -30,15 +30,15 @@ Said: TypeAlias = dict[Target, Rows]
 
 #: Closed windows of each horizon, at most.
 WINDOWS: Final = 3
-#: What calibration and bias may be worse by than the champion's, beyond their bounds.
-ECE_SLACK: Final = 0.02
-BIAS_SLACK: Final = 0.05
+#: The head that an alarm rings for, and that must win when it did: target and days.
+RUNG: Final = ("buy", 30)
 
 
 class Seen(NamedTuple):
     """One closed window of one horizon.
 
     day         its first day
+    known_day   first day that neither the champion nor the challenger knows, as they speak here
     customer    (n,) who, by place in the evidence
     came        what they did in it
     champion    what the live version would have said
@@ -47,6 +47,7 @@ class Seen(NamedTuple):
     """
 
     day: int
+    known_day: int
     customer: NDArray[np.int64]
     came: Said
     champion: Said
@@ -60,15 +61,18 @@ def judge_forecasts(
     champion_day: int,
     challenger: Bundle,
     tell: Callable[[float], None] = lambda _: None,
+    *,
+    must_win: bool = False,
 ) -> Ruling:
     """Hold new forecasts against the live ones.
 
     A version whose data end before a window speaks as it is; of any other, what it is made of is
     fitted anew on what was known when the window began. For no target and horizon may the new one
-    be clearly worse (`models.challenging.judge`, in doubt it goes live), nor much worse calibrated
-    or off its level; and as it is, knowing the newest window, it must not do clearly worse on it.
+    be clearly worse (`models.challenging.judge`), nor out of the band of calibration and level;
+    and as it is, knowing the newest window, it must not do clearly worse on it.
 
     champion_day  first day that the live version does not know
+    must_win      the live version's alarm rang: where it did, not to be worse is not enough
     Raises        ShapeError, DomainError, NumericError
     """
     shared = sorted(set(champion.horizons_days) & set(challenger.horizons_days))
@@ -82,17 +86,20 @@ def judge_forecasts(
             notes.append(f"{horizon} d: no closed window with history enough to compare on")
         for target in TARGETS if seen else ():
             name = f"{target}, {horizon} d"
-            found, told = _judged(seen, target)
+            found, told = _judged(seen, target, must_win=must_win and (target, horizon) == RUNG)
             reasons += [f"{name}: {reason}" for reason in found]
             figures.append({**told, "of": name})
     return Ruling(not reasons, False, tuple(reasons), tuple(notes), tuple(figures))
 
 
-def _judged(seen: list[Seen], target: Target) -> tuple[list[str], dict[str, Any]]:
+def _judged(
+    seen: list[Seen], target: Target, *, must_win: bool
+) -> tuple[list[str], dict[str, Any]]:
     losses = LOSSES[target]
     contests = [
         Contest(
             one.day,
+            one.known_day,
             one.customer,
             losses(one.came[target], one.champion[target]),
             losses(one.came[target], one.challenger[target]),
@@ -100,11 +107,12 @@ def _judged(seen: list[Seen], target: Target) -> tuple[list[str], dict[str, Any]
         for one in seen
     ]
     rows = sum(len(one.customer) for one in seen)
-    oldest = min(one.day for one in seen)
-    found = judge(contests, data_end_day=oldest, must_win=False, in_doubt=True)
-    reasons = list(found.reasons)
-    if rows >= LEAST_CUSTOMERS and found.gain <= found.error:
-        reasons += _off(seen, target)
+    found = judge(contests, must_win=must_win)
+    came, new, old = (
+        np.concatenate([told[target] for told in part])
+        for part in zip(*((one.came, one.challenger, one.champion) for one in seen), strict=True)
+    )
+    reasons = [*found.reasons, *out_of_band(came, new, old, are_chances=target == "buy")]
     newest = seen[0]
     itself = losses(newest.came[target], newest.itself[target])
     gap = _worse(itself, contests[0].champion)
@@ -121,22 +129,6 @@ def _worse(itself: Rows, champion: Rows) -> float:
     return gap / max(loss, 1e-9) if gap > max(MARGIN * loss, CLEARLY * error) else 0.0
 
 
-def _off(seen: list[Seen], target: Target) -> list[str]:
-    """Rules of calibration and level, over all windows; a loss that is less knows of both."""
-    came = np.concatenate([one.came[target] for one in seen])
-    old = np.concatenate([one.champion[target] for one in seen])
-    new = np.concatenate([one.challenger[target] for one in seen])
-    found = []
-    if target == "buy" and ece(came, new) > max(MOST_ECE, ece(came, old) + ECE_SLACK):
-        found.append(f"calibration error {ece(came, new):.3f}")
-    # The sum of the spend hangs on few customers: only its loss counts.
-    if target != "spend" and abs(bias(came, new)) > max(
-        MOST_BIAS, abs(bias(came, old)) + BIAS_SLACK
-    ):
-        found.append(f"bias {bias(came, new):.0%}")
-    return found
-
-
 def _seen(
     evidence: Evidence, horizon: int, champion: Bundle, champion_day: int, challenger: Bundle
 ) -> Iterable[Seen]:
@@ -147,20 +139,27 @@ def _seen(
         try:
             then = _Then(Sheets(past, horizon, key, PRIOR), day, evidence.seed)
             new = then.made(challenger)
+            is_older = champion_day <= day
             old = (
-                _as_it_is(champion, past, day, horizon, then.row)
-                if champion_day <= day
+                as_it_is(champion, past, day, horizon, then.row)
+                if is_older
                 else then.made(champion)
             )
         except DomainError:
             continue  # too little was known then to fit on
-        came = outcome(evidence.now, then.sheet.snapshot, horizon)
-        labels: Said = {
-            "buy": (came.orders > 0).astype(np.float64),
-            "orders": came.orders,
-            "spend": came.spend_minor,
-        }
-        yield Seen(day, then.row, labels, old, new, then.itself(challenger))
+        known_day = max(int(past.day.max()) + 1, champion_day if is_older else 0)
+        labels = happened(evidence.now, then.sheet.snapshot, horizon)
+        yield Seen(day, known_day, then.row, labels, old, new, then.itself(challenger))
+
+
+def happened(now: Histories, snapshot: Snapshot, horizon: int) -> Said:
+    """What the customers of a snapshot did in the window that began with it."""
+    came = outcome(now, snapshot, horizon)
+    return {
+        "buy": (came.orders > 0).astype(np.float64),
+        "orders": came.orders,
+        "spend": came.spend_minor,
+    }
 
 
 class _Then:
@@ -224,7 +223,7 @@ class _Then:
         return self._known[target, name]
 
 
-def _as_it_is(
+def as_it_is(
     bundle: Bundle, past: Histories, day: int, horizon: int, row: NDArray[np.int64]
 ) -> Said:
     """What a version says with the parameters that it has, of what was known before a day."""

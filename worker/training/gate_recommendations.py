@@ -84,12 +84,13 @@ def judge_recommendations(
     old = losses(evidence, champion, found) if is_older else new
     weights = losses(evidence, replace(then, weights=challenger.weights), found)
     whole = losses(evidence, challenger, found)
+    known_day = max(int(found.past.day.max()) + 1, champion_day if is_older else 0)
     reasons, figures = [], []
     for number, name in enumerate(LISTS):
         judged = np.isfinite(old[number])
         if judged.sum() >= LEAST_JUDGED:
             parts = [part[number][judged] for part in (old, new, weights, whole)]
-            told, figured = _judged(name, found.day, found.asked[judged], parts)
+            told, figured = _judged(name, found.day, known_day, found.asked[judged], parts)
             reasons += told
             figures.append(figured)
     notes = () if is_older else ("the live version knows the window: only the new one is checked",)
@@ -97,11 +98,11 @@ def judge_recommendations(
 
 
 def _judged(
-    name: str, day: int, who: NDArray[np.int64], parts: Sequence[Rows]
+    name: str, day: int, known_day: int, who: NDArray[np.int64], parts: Sequence[Rows]
 ) -> tuple[list[str], dict[str, Any]]:
     """Of one list, what speaks against the new version, and the figure."""
     old, new, weights, whole = parts
-    verdict = judge([Contest(day, who, old, new)], data_end_day=day, must_win=False, in_doubt=True)
+    verdict = judge([Contest(day, known_day, who, old, new)], must_win=False)
     reasons = [f"{name}: {reason}" for reason in verdict.reasons]
     missed = _missed(weights, old) or max(_missed(whole, old) - WHOLE_SLACK, 0.0)
     if missed:

@@ -26,14 +26,19 @@ Rows: TypeAlias = NDArray[np.float64]
 HORIZON_DAYS: Final = 90
 #: Their centers are means of customers, at the nearest optimum or near it.
 _SETTLED: Final = frozenset({"kmeans", "minibatch"})
-_FOLDS: Final = 5
+FOLDS: Final = 5
 _SURE: Final = 2.0  # standard errors
 #: Of AUC, that centers of today may tell less of customers as they were at the window's beginning.
-_LEAST_ITSELF: Final = -0.015
+LEAST_ITSELF: Final = -0.015
 
 
 def judge_segments(
-    evidence: Evidence, champion: SegmentModel, champion_day: int, challenger: SegmentModel
+    evidence: Evidence,
+    champion: SegmentModel,
+    champion_day: int,
+    challenger: SegmentModel,
+    *,
+    must_win: bool = False,
 ) -> Ruling:
     """Hold new segments against the live ones, by `models.segments.promoting` and the last window.
 
@@ -43,6 +48,7 @@ def judge_segments(
     where the customers are.
 
     champion_day  first day that the live version does not know
+    must_win      an alarm asked for it: its inertia must be less, by 1 %
     Raises        ShapeError, DomainError, NumericError
     """
     table = challenger.matrix(evidence.now, evidence.today)
@@ -63,7 +69,7 @@ def judge_segments(
         None if forced else champion,
         table[bought],
         live_table[bought],
-        scheduled=True,
+        scheduled=not must_win,
         auc_gain=gain,
     )
     reasons += found.reasons
@@ -80,16 +86,21 @@ def judge_segments(
 def _clearly_worse(told: dict[str, Any] | None) -> list[str]:
     if told is None:
         return []
-    worse = told["itself"] < min(_LEAST_ITSELF, -_SURE * told["itself_se"])
+    worse = told["itself"] < min(LEAST_ITSELF, -_SURE * told["itself_se"])
     return [f"AUC is {-told['itself']:.3f} less on the last window, which it knows"] * worse
+
+
+def unsettled_by(model: SegmentModel, table: Rows) -> float:
+    """Inertia over what the centers could reach; 1 for segments that have no such centers."""
+    if model.algorithm not in _SETTLED:
+        return 1.0
+    ratio = inertia_ratio(model.points(table), model.geometry.centers)
+    return ratio * (1.0 - len(model.ids) / len(table))  # what a fit on so few gains by itself
 
 
 def _unsettled(model: SegmentModel, table: Rows) -> list[str]:
     """The rule by which live segments grow old, for new ones."""
-    if model.algorithm not in _SETTLED:
-        return []
-    ratio = inertia_ratio(model.points(table), model.geometry.centers)
-    ratio *= 1.0 - len(model.ids) / len(table)  # what a fit on so few gains by itself
+    ratio = unsettled_by(model, table)
     return [f"inertia is {ratio:.2f} of what its centers can reach"] * (ratio > INERTIA_ALARM)
 
 
@@ -103,7 +114,7 @@ def _told(
     came = (window(evidence.now, day, HORIZON_DAYS).orders[known] > 0).astype(np.float64)
     if known.sum() < LEAST_CUSTOMERS or not 0 < came.mean() < 1:
         return None
-    fold = np.random.default_rng(evidence.seed).permutation(len(came)) % _FOLDS
+    fold = np.random.default_rng(evidence.seed).permutation(len(came)) % FOLDS
 
     def score(model: SegmentModel) -> Rows:
         ids = nearest_ids(model, model.matrix(past, day)[known])

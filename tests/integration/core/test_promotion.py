@@ -195,7 +195,7 @@ def test_what_cannot_be_read_is_refused_and_what_cannot_be_judged_waits(shop, mo
         patched.setattr(retrain, "_FITS", broken)
         assert shop.train("segments")["segments"].state == "refused"
 
-    def fail(*_):
+    def fail(*_, **__):
         raise DomainError("no figure")
 
     monkeypatch.setattr(gate, "judge_segments", fail)
@@ -262,8 +262,8 @@ class TestShadow:
         monkeypatch.setattr(shadow, "BAND", {"probability_30d_off": (0.0, 0.0)})
         self.look(shop)
         day = (shop.clock.now_s() - T0) // DAY_S
-        shop.at(day + 2)
-        shop.live_through(day, day + 2)
+        shop.at(day + 4)
+        shop.live_through(day, day + 4)
         assert self.look(shop).promoted == (("segments", 2),)
         verdict = shop.runtime.models.verdict("forecasts", 2)
         assert verdict.state == "waiting"
@@ -286,6 +286,8 @@ class TestShadow:
         shop = open_shop(shadow_days=1, promotion="manual")
         shop.train("segments")
         self.look(shop)
-        shop.at((shop.clock.now_s() - T0) // DAY_S + 2)
+        day = (shop.clock.now_s() - T0) // DAY_S
+        shop.at(day + 4)
+        shop.live_through(day, day + 4)
         assert self.look(shop).promoted == ()
         assert shop.runtime.models.verdict("segments", 2).reasons == ("promotion is by hand",)

@@ -1,33 +1,54 @@
-"""A forecast that does worse than the one before it gives way by itself, once."""
+"""What does clearly worse than the version before it gives way by itself, of any kind, once."""
 
-import numpy as np
-
-from models.forecast.bundle import Bundle
-from tests.integration.core.test_triggers import shop  # noqa: F401  a fixture
-from worker import rollout_guard
-from worker.rollout_guard import guard
+from tests.integration.core.test_promotion import open_shop, shop, train_badly  # noqa: F401
+from worker.rollout_guard import ROLLED_BACK, guard
+from worker.store.models import KINDS, ArtifactError, ModelStore
 
 
-def test_a_worse_version_gives_way_and_one_that_is_forced_again_stays(shop, monkeypatch):  # noqa: F811
-    models = shop.runtime.models
-    assert guard(shop.runtime) == [], "the first version has none before it"
-    first = models.read("forecasts", 1)
-    models.publish("forecasts", first.arrays, first.meta, shop.clock.now_s())
+def test_bad_versions_forced_in_by_hand_are_rolled_back_by_themselves_once(shop, monkeypatch):  # noqa: F811
+    models, clock = shop.runtime.models, shop.clock
+    assert guard(shop.runtime) == [], "the first versions have none before them"
+    for kind in KINDS:
+        assert train_badly(shop, monkeypatch, kind).state == "refused"
+        good = models.read(kind, 1)
+        assert models.publish(kind, good.arrays, good.meta, clock.now_s()) == 3
     assert guard(shop.runtime) == [], "the same is no worse"
-    real, asked = rollout_guard.losses, []
 
-    def bad(model: Bundle, past, today):
-        asked.append(model)
-        found = real(model, past, today)
-        return np.where(len(asked) % 2, found + 0.3, found)  # the live one is asked first
+    for kind in KINDS:
+        models.promote(kind, 2, clock.now_s())
+    with monkeypatch.context() as patched:
 
-    monkeypatch.setattr(rollout_guard, "losses", bad)
-    models.promote("forecasts", 1, 1)
-    assert guard(shop.runtime) == [], "who went back on purpose keeps it"
-    models.promote("forecasts", 2, 2)
-    assert guard(shop.runtime) == ["forecasts"]
-    assert models.current().versions["forecasts"] == 1
+        def read(*_):
+            raise ArtifactError("damaged")
+
+        patched.setattr(ModelStore, "read", read)
+        assert guard(shop.runtime) == [], "what cannot be read stops nobody"
+    assert guard(shop.runtime) == list(KINDS)
+    assert shop.live == dict.fromkeys(KINDS, 3), "though the bad ones have lower numbers"
+    told = {kind: models.log(kind)[0].why for kind in KINDS}
+    assert all(why.startswith(ROLLED_BACK) for why in told.values())
+    assert "of what its centers can reach" in told["segments"]
+    assert "new_for_you: misses" in told["recommendations"]
+    assert "buy, 90 d: loss" in told["forecasts"]
+    assert "buy, 90 d: calibration error" in told["forecasts"]
     assert models.verdict("forecasts", 2).state == "refused"
-    models.promote("forecasts", 2, 3)
+    models.promote("forecasts", 2, clock.now_s())
+    assert guard(shop.runtime) == [], "who forces it again keeps it"
+
+
+def test_what_somebody_promotes_while_it_is_judged_stays(shop, monkeypatch):  # noqa: F811
+    models, clock = shop.runtime.models, shop.clock
+    train_badly(shop, monkeypatch, "recommendations")
+    good = models.read("recommendations", 1)
+    models.publish("recommendations", good.arrays, good.meta, clock.now_s())
+    models.promote("recommendations", 2, clock.now_s())
+    promote_over = ModelStore.promote_over
+
+    def late(self, change):
+        self.promote(change.kind, 1, clock.now_s())
+        return promote_over(self, change)
+
+    monkeypatch.setattr(ModelStore, "promote_over", late)
     assert guard(shop.runtime) == []
-    assert models.current().versions["forecasts"] == 2
+    assert shop.live["recommendations"] == 1
+    assert guard(shop.runtime) == [], "who goes back keeps it"

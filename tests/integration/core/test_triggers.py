@@ -95,6 +95,14 @@ def test_customers_who_stop_buying_ask_for_forecasts_and_segments(shop):
     assert found["forecasts", "loss"].since_s == shop.clock.now_s()
 
 
+def test_a_level_that_is_off_rings_and_asks_for_nothing(shop):
+    shop.at(415)
+    shop.watch()
+    level = shop.figures()["forecasts", "level_orders"]
+    assert level.value > level.threshold == 0.15
+    assert (level.rings, level.asks, level.since_s) == (True, False, shop.clock.now_s())
+
+
 def test_the_catalog_asks_for_recommendations_alone(shop):
     state = shop.runtime.catalog.put
     state(Stated(Product(f"i{n}"), T0) for n in range(8))

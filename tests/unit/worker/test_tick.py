@@ -28,6 +28,13 @@ class Beat:
         self.desk = TrainingDesk(client, self.shop.keys)
         self.orders = []
 
+    def measured(self):
+        """Whether these models fit was measured just now."""
+        versions = sorted(self.models.current().versions.items())
+        told = ",".join(f"{kind} {version}" for kind, version in versions)
+        self.locks.take(f"ordered:watch:{told}", "1", 10_000_000)
+        self.locks.take(WATCHED, "measured", 10_000_000)
+
     def run(self, **plan):
         """One tick; the orders of this one."""
         keys, client = self.shop.keys, self.shop.client
@@ -140,7 +147,7 @@ def test_after_level_1_the_candidates_are_tried_once_there_are_customers_enough(
 def test_old_models_are_trained_anew_unless_a_training_runs(beat):
     for kind in KINDS:
         beat.models.publish(kind, {}, {}, beat.clock.now_s())
-    beat.locks.take(WATCHED, "measured", 10_000_000)
+    beat.measured()
     beat.clock.advance(998)
     assert beat.run() == PUMPS
     for held, expected in ((True, []), (False, [("models.retrain", None, "age")])):
@@ -156,7 +163,7 @@ def test_old_models_are_trained_anew_unless_a_training_runs(beat):
 def test_a_version_that_was_kept_back_counts_as_a_training(beat):
     for kind in KINDS:
         beat.models.publish(kind, {}, {"customers": 1}, beat.clock.now_s())
-    beat.locks.take(WATCHED, "measured", 10_000_000)
+    beat.measured()
     beat.shop.put([viewed(name, "tea", name, T0) for name in ("ann", "bob")])
     beat.shop.drain()
     beat.clock.advance(998)
@@ -172,7 +179,7 @@ def test_a_version_that_was_kept_back_counts_as_a_training(beat):
 def test_what_is_in_the_shadow_scores_from_time_to_time(beat):
     for kind in KINDS:
         beat.models.publish(kind, {}, {}, beat.clock.now_s())
-    beat.locks.take(WATCHED, "measured", 10_000_000)
+    beat.measured()
     assert ("models.shadow",) not in beat.run()
     shadow = Verdict("shadow", (), beat.clock.now_s())
     beat.models.publish("segments", {}, {}, beat.clock.now_s(), verdict=shadow)
@@ -201,11 +208,24 @@ def test_whether_models_fit_is_measured_in_turn_and_sooner_when_customers_have_g
         beat.models.publish(kind, {}, {"customers": 4}, beat.clock.now_s())
     watch = ("models.watch",)
     assert watch in beat.run()
-    beat.locks.take(WATCHED, "measured", 10_000_000)
+    beat.measured()
     for customers, expected in ((5, 0), (6, 1), (7, 0)):
         names = range(customers - 2, customers) if customers > 5 else range(5)
         beat.shop.put([viewed(f"c{n}", "tea", f"e{n}", T0) for n in names])
         beat.shop.drain()
         beat.shop.client.delete(beat.shop.keys.lock("tick:train"))
         beat.clock.advance(4)
+        assert beat.run().count(watch) == expected
+
+
+def test_what_became_live_is_looked_at_soon(beat):
+    for kind in KINDS:
+        beat.models.publish(kind, {}, {"customers": 4}, beat.clock.now_s())
+    beat.measured()
+    watch = ("models.watch",)
+    assert watch not in beat.run()
+    beat.models.publish("segments", {}, {"customers": 4}, beat.clock.now_s())
+    for expected in (1, 0):
+        beat.shop.client.delete(beat.shop.keys.lock("tick:train"))
+        beat.clock.advance(2)
         assert beat.run().count(watch) == expected
