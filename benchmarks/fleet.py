@@ -136,16 +136,16 @@ class Fleet:
             self.supervisor.poll()
 
     def close(self) -> None:
-        """Stop all workers."""
+        """Stop all workers; again does nothing."""
         self._stop.set()
         self._thread.join()
         self.supervisor.stop(grace_s=20)
 
 
 @contextmanager
-def fleet(url: str, crm: Crm, **settings: str) -> Iterator[Fleet]:
-    """Workers of every stage for the length of the block."""
-    running = Fleet(url, crm, settings)
+def fleet(url: str, crm: Crm, stages: Collection[str] = (), **settings: str) -> Iterator[Fleet]:
+    """Workers for the length of the block: of some stages, or of every one and beat."""
+    running = Fleet(url, crm, settings, stages)
     try:
         yield running
     finally:

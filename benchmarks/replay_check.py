@@ -52,6 +52,8 @@ CHUNK = 500
 DUPLICATES = 0.1
 SPREAD_S = 60 * 86_400
 SETTLE_S = 240.0
+REACTING = ("ingest", "refresh", "deliver")
+TRAINING = ("training", "beat")
 RULES = parse(
     {
         "segments": [
@@ -97,17 +99,22 @@ class Disturbance:
     """Kills at random moments of the run, in the main thread between two chunks of events."""
 
     def __init__(
-        self, rng: random.Random, running: Fleet, server: EmbeddedServer, runtime: Runtime
+        self,
+        rng: random.Random,
+        running: Sequence[Fleet],
+        server: EmbeddedServer,
+        runtime: Runtime,
     ) -> None:
         self._rng = rng
-        self._fleet = running
+        self._fleets = running
         self._server = server
         self._runtime = runtime
         self.worker_kills = self.server_kills = 0
 
     def kill_worker(self) -> None:
         """SIGKILL a worker's parent, or one of its children."""
-        pids = {k: v for k, v in self._fleet.supervisor.pids().items() if k != "beat"}
+        running = [pair for one in self._fleets for pair in one.supervisor.pids().items()]
+        pids = {name: pid for name, pid in running if name != "beat"}
         if not pids:
             return
         name = self._rng.choice(sorted(pids))
@@ -145,13 +152,19 @@ def run(seed: int, events: int, worker_kills: int, server_kills: int) -> dict[st
         index = InteractionIndex(runtime.population, "UTC")
         start = time.perf_counter()
         try:
-            with fleet(url, crm, coalesce_s="0.2") as running:
+            with (
+                fleet(url, crm, REACTING, coalesce_s="0.2") as running,
+                fleet(url, crm, TRAINING) as trainers,
+            ):
                 running.wait_ready(runtime.reports)
-                disturb = Disturbance(rng, running, server, runtime)
+                disturb = Disturbance(rng, (running, trainers), server, runtime)
                 kills = _schedule(rng, len(told), worker_kills, server_kills)
                 accepted = list(_tell(runtime, told, kills, disturb, index))
                 settled = _settle(runtime, index)
-                watchdog = sum(f"exit code {EXIT_CODE};" in text for _, text in running.events)
+                trainers.close()  # no model goes live behind what is compared
+                settled = _settle(runtime, index) and settled
+                ends = [text for one in (running, trainers) for _, text in one.events]
+                watchdog = sum(f"exit code {EXIT_CODE};" in text for text in ends)
             found = _verdict(runtime, accepted, index, crm)
             on = machine(server_version(url))
         finally:
