@@ -4,9 +4,13 @@ hang   once the file FLAG exists, the consumer asks the broker for nothing more,
        connection: the process lives, its watchdog too
 train  a training takes as long as the file FLAG exists
 stop   a training stops at the stage that the file FLAG names, as long as it exists
+commit the child stops once at the point of a commit that FLAG names: "before" it is sent, "during":
+       it is sent to a server that this process froze by its id, behind the word; "after" its reply
 end    a version stops at the end of its shadow, right before it goes live, as long as FLAG exists
 """
 
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -17,6 +21,7 @@ from worker.heart import Heart
 from worker.retrain import Retrain
 from worker.serve import run_worker
 from worker.settings import Settings
+from worker.store.ingesting import Line
 from worker.store.models import ModelStore
 
 
@@ -54,6 +59,37 @@ def stop(flag: Path) -> None:
     Heart.tell = tell
 
 
+def commit(flag: Path) -> None:
+    committed, results = Line.commit, Line.results
+
+    def wait():
+        flag.unlink()
+        flag.with_suffix(".pid").write_text(str(os.getpid()))
+        while not flag.with_suffix(".go").exists():
+            time.sleep(0.02)
+
+    def is_at(point):
+        return flag.exists() and flag.read_text().split()[0] == point
+
+    def commit(self, one):
+        if is_at("before"):
+            wait()
+        during = is_at("during")
+        if during:
+            os.kill(int(flag.read_text().split()[1]), signal.SIGSTOP)
+        committed(self, one)
+        if during:
+            wait()
+
+    def read(self):
+        found = results(self)
+        if is_at("after"):
+            wait()
+        return found
+
+    Line.commit, Line.results = commit, read
+
+
 def end(flag: Path) -> None:
     promoted = ModelStore.promote_kept
 
@@ -69,7 +105,7 @@ def end(flag: Path) -> None:
 
 if __name__ == "__main__":
     fault, path, stage, number = sys.argv[1:5]
-    {"hang": hang, "train": train, "stop": stop, "end": end}[fault](Path(path))
+    {"hang": hang, "train": train, "stop": stop, "commit": commit, "end": end}[fault](Path(path))
     settings = Settings()
     url = settings.redis_url.get_secret_value()
     raise SystemExit(run_worker(settings, url, stage, number=int(number)))
