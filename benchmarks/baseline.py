@@ -87,7 +87,7 @@ def apply(entry_id: str, event: str) -> None:
     shard = shop.runtime.keys.shard(customer)
     unread = Batch(shard, "", 1, _NOWHERE, [entry])
     read = batches.read(unread, rules)
-    (cold,) = batches.wants_cold(read.by_customer).values()
+    (cold,) = batches.wants_cold(read).values()
     position, stored = shop.read(shard, customer, cold=cold)
     batch = unread._replace(position=position)
     shop.store.commit([batches.build(batch, read, {customer: stored}, rules)])

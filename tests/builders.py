@@ -172,7 +172,7 @@ class DictShard:
                 self.values.get(("memory", customer)),
                 self.values.get(("cold", customer), b"") if cold else None,
             )
-            for customer, cold in batches.wants_cold(read.by_customer).items()
+            for customer, cold in batches.wants_cold(read).items()
         }
         for customer in batches.late(read.by_customer, stored):
             cold = self.values.get(("cold", customer), b"")

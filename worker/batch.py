@@ -18,7 +18,7 @@ from worker.profile import codec, fold, memory
 from worker.profile.ledger import Profile, week_of
 from worker.profile.memory import Limits, Seen
 from worker.store.catalog import Stated
-from worker.store.entries import EVENT, refusal
+from worker.store.entries import EVENT, MIGRATE, refusal
 from worker.store.envelope import Envelope, NewerEnvelopeError, open_week_of, pack, unpack
 from worker.store.feedback import Touched
 from worker.store.ingesting import Batch, Commit, Entry, Refused, Stored, Write
@@ -63,6 +63,7 @@ class Read(NamedTuple):
     products  what events state of items: they belong to the catalog, and to no profile
     touches   recommended items that were shown or clicked
     asked     trainings that events ask for: they belong to no profile either
+    migrate   customers whose profile is written anew, by their last entry that says so
     """
 
     by_customer: dict[str, list[Told]]
@@ -71,6 +72,7 @@ class Read(NamedTuple):
     products: tuple[Stated, ...] = ()
     touches: tuple[Touched, ...] = ()
     asked: tuple[Asked, ...] = ()
+    migrate: Mapping[str, Entry] = {}
 
 
 def read(batch: Batch, rules: Rules) -> Read:
@@ -86,12 +88,8 @@ def read(batch: Batch, rules: Rules) -> Read:
     touches: list[Touched] = []
     asked: list[Asked] = []
     known = [entry for entry in entries if entry.kind == EVENT]
-    facts = iter(read_events([e.event for e in known], [e.at_s for e in known], rules.reading))
-    for entry in entries:
-        if entry.kind != EVENT:
-            refused.append(_refuse(entry, *refusal(entry.kind)))
-            continue
-        fact = next(facts)
+    facts = read_events([e.event for e in known], [e.at_s for e in known], rules.reading)
+    for entry, fact in zip(known, facts, strict=True):
         if isinstance(fact, Rejected):
             refused.append(Refused(entry.id, *fact, entry.event, entry.quiet))
         elif shard_of(fact.customer_id, rules.shards) != batch.shard:
@@ -110,7 +108,29 @@ def read(batch: Batch, rules: Rules) -> Read:
         else:
             by_customer.setdefault(fact.customer_id, []).append(Told(fact, entry))
             touches += _touches(fact, entry, rules.reading)
-    return Read(by_customer, refused, echoes, tuple(products), tuple(touches), tuple(asked))
+    others = [entry for entry in entries if entry.kind != EVENT]
+    migrate = _read_others(others, batch.shard, rules.shards, by_customer, refused)
+    told = (tuple(products), tuple(touches), tuple(asked))
+    return Read(by_customer, refused, echoes, *told, migrate)
+
+
+def _read_others(
+    others: Sequence[Entry],
+    shard: int,
+    shards: int,
+    by_customer: dict[str, list[Told]],
+    refused: list[Refused],
+) -> dict[str, Entry]:
+    """Entries that are no events: whom to migrate, by the last entry that names them."""
+    migrate = {}
+    for entry in others:
+        name = entry.event.decode(errors="replace")
+        if entry.kind == MIGRATE and shard_of(name, shards) == shard:
+            by_customer.setdefault(name, [])
+            migrate[name] = entry
+        else:
+            refused.append(_refuse(entry, *refusal(entry.kind)))
+    return migrate
 
 
 def _stated(fact: EventFact, entry: Entry, reading: Reading) -> Stated | Refused:
@@ -136,12 +156,15 @@ def _touches(fact: EventFact, entry: Entry, reading: Reading) -> list[Touched]:
     ]
 
 
-def wants_cold(by_customer: Mapping[str, Sequence[Told]]) -> dict[str, bool]:
-    """Whose cold part is certainly needed: orders are looked up in the whole ledger."""
+def wants_cold(read_: Read) -> dict[str, bool]:
+    """Whose cold part is certainly needed: orders are looked up in the whole ledger, and what is
+    written anew is read as a whole.
+    """
     return {
-        customer: tolds[0].fact.kind in _ORDER_KINDS
+        customer: customer in read_.migrate
+        or tolds[0].fact.kind in _ORDER_KINDS
         or (len(tolds) > 1 and any(told.fact.kind in _ORDER_KINDS for told in tolds))
-        for customer, tolds in by_customer.items()
+        for customer, tolds in read_.by_customer.items()
     }
 
 
@@ -173,6 +196,9 @@ class _Folded(NamedTuple):
     tells: bool = True  # something that an insight may depend on
 
 
+_NOTHING: Final = _Folded([], [], 0, 0, [])
+
+
 def build(batch: Batch, read_: Read, stored: Mapping[str, Stored], rules: Rules) -> Commit:
     """Fold what was read into the stored profiles: the commit of the batch."""
     start = batch.position
@@ -186,14 +212,16 @@ def build(batch: Batch, read_: Read, stored: Mapping[str, Stored], rules: Rules)
     applied = duplicates = overflowed = 0
     for customer, tolds in read_.by_customer.items():
         held = stored[customer]
-        folded = _fold_customer(customer, tolds, held, seq, rules)
+        folded = _fold_customer(customer, tolds, held, seq, rules) if tolds else _NOTHING
+        if customer in read_.migrate and not folded.applied:
+            folded = _migrated(customer, read_.migrate[customer], held, folded)
         duplicates += folded.duplicates
         refused += folded.refused
+        writes += folded.writes
         if not folded.applied:
             continue
         applied += len(folded.applied)
         overflowed += folded.overflowed
-        writes += folded.writes
         changed.append((customer, _items(folded.applied)))
         if folded.tells:
             is_quiet = all(told.entry.quiet for told in folded.applied)
@@ -245,7 +273,7 @@ def _fold_carefully(
             refused.append(_refuse(told.entry, "not_applicable", detail[:300]))
         else:
             good.append(told)
-    folded = _fold_all(customer, good, held, seq, rules) if good else _Folded([], [], 0, 0, [])
+    folded = _fold_all(customer, good, held, seq, rules) if good else _NOTHING
     return folded._replace(refused=folded.refused + refused)
 
 
@@ -285,6 +313,29 @@ def _fold_all(
     writes = _writes(customer, profile, seq, applied[-1].fact.event_id, before, kept)
     tells = values is None or _register_values(profile) != values
     return _Folded(writes, applied, duplicates, lost, refused, tells)
+
+
+def _migrated(customer: str, entry: Entry, held: Stored, folded: _Folded) -> _Folded:
+    """A stored profile in the current format; what else is stored of the customer stays."""
+    if held.profile is None:
+        return folded
+    try:
+        envelope = unpack(held.profile)
+        profile = codec.decode(envelope.hot or None, held.cold)
+    except NEWER:
+        raise
+    except ValueError as error:
+        return folded._replace(
+            refused=[*folded.refused, _refuse(entry, "not_applicable", str(error))]
+        )
+    encoded = codec.encode(profile)
+    writes = []
+    if encoded.cold is not None and encoded.cold.data:
+        writes.append(_cold_write(customer, profile, encoded.cold))
+    value = pack(envelope._replace(open_week=profile.open_week, hot=encoded.hot))
+    if writes or value != held.profile:
+        writes.append(Write("profile", customer, None, value))
+    return folded._replace(writes=writes)
 
 
 def _register_values(profile: Profile) -> dict[str, object]:

@@ -20,6 +20,7 @@ from worker.commands import (
     forecasts,
     health,
     models,
+    profiles,
     quarantine,
     recommendations,
     run,
@@ -65,7 +66,7 @@ def _root(
 
 for _group in (
     run, events, backfill, customers, health, quarantine, destinations, deliveries, models,
-    segments, forecasts, currencies, recommendations, catalog, demo,
+    segments, forecasts, currencies, recommendations, catalog, profiles, demo,
 ):  # fmt: skip
     _group.register(app)
 

@@ -105,7 +105,7 @@ class Ingest:
         with self._store.line() as line:
             for batch in line.begin(shards, batches.attempts(self._batch_size)):
                 read = batches.read(batch, self._rules)
-                line.load(batch.shard, batches.wants_cold(read.by_customer))
+                line.load(batch.shard, batches.wants_cold(read))
                 taken.append((batch, read))
             asked = self._tell([(batch.shard, read) for batch, read in taken])
             for batch, read in taken:

@@ -300,6 +300,25 @@ def test_refused_events_are_listed_shown_replayed_and_dropped(cli, server):
     active.client.close()
 
 
+def test_profiles_are_migrated_by_the_ingest_worker(cli, server):
+    active = Runtime(Settings(redis_url=server.url, shards=4), server.url)
+    cli.run(
+        "emit", "-", stdin=json_lines(*(order_event(f"c{n}", "o", 1_700_000_000) for n in range(3)))
+    )
+    route(active.intake, 4)
+    active.ingest.drain()
+    before = list(active.population.residents(0))
+    assert cli.json("profiles", "migrate") == {
+        "current": 1, "customers": {"1": 3}, "appended": 0,
+    }  # fmt: skip
+    assert cli.json("profiles", "migrate", "--all", "--dry-run")["appended"] == 0
+    assert "3 profiles will be written in format 1" in cli.run("profiles", "migrate", "--all").out
+    assert active.ingest.drain() == 3
+    assert list(active.population.residents(0)) == before
+    assert active.quarantine.count() == 0
+    active.client.close()
+
+
 def test_a_disabled_destination_goes_on(cli, server):
     active = Runtime(Settings(redis_url=server.url, shards=4), server.url)
     active.destination_store.pause("webhook", "gone")

@@ -66,6 +66,20 @@ def decode(hot: bytes | None, cold: bytes | None = b"") -> Profile:
     return DECODERS[version](fields, cold)
 
 
+def version_of(hot: bytes) -> int:
+    """The format of a stored profile.
+
+    Raises CodecError when the bytes are none.
+    """
+    try:
+        unpacker = msgpack.Unpacker()
+        unpacker.feed(hot)
+        unpacker.read_array_header()
+        return int(unpacker.unpack())
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise CodecError(f"the profile cannot be read: {type(error).__name__}") from None
+
+
 def _decode_v1(fields: list[Any], cold: bytes | None) -> Profile:
     if tuple(map(type, fields)) != _TYPES_V1:
         raise CodecError("the profile's fields are damaged")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from worker.store import capacity
-from worker.store.entries import fields_of, opened
+from worker.store.entries import MIGRATE, fields_of, opened
 from worker.store.keys import Keys
 from worker.store.scripts import Call, Client, Scripts
 
@@ -77,6 +77,18 @@ class Door:
         pipeline = self._client.pipeline(transaction=False)
         for arrival in arrivals:
             pipeline.xadd(self._keys.events(shard), fields_of(arrival.event, quiet=arrival.quiet))
+        return len(pipeline.execute())
+
+    def migrate(self, shard: int, customers: Sequence[str]) -> int:
+        """Have profiles of a shard written anew in the current format.
+
+        Raises BusyError before anything is taken when there is no room.
+        """
+        self.check()
+        pipeline = self._client.pipeline(transaction=False)
+        for customer in customers:
+            fields = fields_of(customer.encode(), quiet=False, kind=MIGRATE)
+            pipeline.xadd(self._keys.events(shard), fields)
         return len(pipeline.execute())
 
     def check(self) -> None:

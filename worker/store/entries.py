@@ -1,8 +1,9 @@
 """Entries of the event streams: how they are written, and what is made of anything else.
 
-event   the event, bytes as they came
+event   the event, bytes as they came; of another kind what it is about
 quiet   present: pushes nothing to the CRM
-kind    absent: an event
+kind    absent: an event; migrate: the profile of the customer named in `event` is written anew, in
+        the current format, and nothing else changes
 intake  the id that the entry had in the intake
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 EVENT: Final = "event"
+MIGRATE: Final = "migrate"
 #: Kind of an entry without the field `event`: no producer can name it.
 MISNAMED: Final = ""
 
@@ -27,9 +29,14 @@ class Opened(NamedTuple):
     quiet: bool
 
 
-def fields_of(event: bytes, *, quiet: bool) -> dict[bytes | str, bytes | str]:
-    """The fields of an event's entry."""
-    return {"event": event, "quiet": "1"} if quiet else {"event": event}
+def fields_of(event: bytes, *, quiet: bool, kind: str = EVENT) -> dict[bytes | str, bytes | str]:
+    """The fields of an entry."""
+    fields: dict[bytes | str, bytes | str] = {"event": event}
+    if quiet:
+        fields["quiet"] = "1"
+    if kind != EVENT:
+        fields["kind"] = kind
+    return fields
 
 
 def opened(fields: Mapping[bytes, bytes]) -> Opened:
@@ -46,6 +53,8 @@ def refusal(kind: str) -> tuple[str, str]:
     """Why an entry of this kind is refused: reason and detail."""
     if kind == MISNAMED:
         return "missing_event_field", "The entry has no field `event`."
+    if kind == MIGRATE:
+        return "wrong_shard", "The customer to migrate does not live in this shard."
     return "unknown_kind", f"entry kind {kind[:40]!r}"
 
 

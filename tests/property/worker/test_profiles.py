@@ -2,7 +2,9 @@
 
 import itertools
 import json
+from contextlib import contextmanager
 
+import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,6 +29,7 @@ from tests.builders import (
     viewed,
 )
 from worker.profile import codec, derive, memory, merge
+from worker.store.envelope import pack, unpack
 from worker.store.keys import shard_of
 
 CUSTOMERS = ["ann", "bob"]
@@ -174,6 +177,79 @@ class TestFunctionOfTheSet:
         assert sorted(derive.signals(first)) == sorted(derive.signals(second))
         before = [fact for fact in told if fact.at_s < cut_s]
         assert derive.orders(first, cut_s) == derive.orders(folded(before))
+
+
+class TestMigration:
+    """An entry of the kind `migrate` writes a profile anew in the current format; that is all."""
+
+    @QUICK
+    @given(stories(), st.data())
+    def test_older_formats_are_read_and_brought_along(self, story, data):
+        current = DictShard(rules()).run([entries(story)])
+        cut = data.draw(st.integers(0, len(story)))
+        mixed = DictShard(rules()).run(batched(data, entries(story[:cut])))
+        with older_format():
+            for customer in mixed.customers:
+                mixed.values["profile", customer] = as_older(mixed.values["profile", customer])
+            rest = [*entries(story[cut:], after=cut), *migrations(CUSTOMERS, after=len(story))]
+            mixed.run(batched(data, data.draw(st.permutations(rest))))
+            mixed.run([migrations(CUSTOMERS, after=2 * len(story))])
+            assert mixed.canonical() == current.canonical()
+        versions = [codec.version_of(mixed.envelope(who).hot) for who in mixed.customers]
+        assert set(versions) == {codec.VERSION}
+        assert mixed.refused == []
+        assert mixed.position.applied == len(story)
+
+    def test_it_writes_the_canonical_bytes_once_and_marks_nobody(self):
+        shard = DictShard(rules()).run([entries([order("ann", "o1", "e1", T0, revenue="9")])])
+        before = dict(shard.values)
+        commit = shard.apply(migrations(["ann", "nobody"], after=1))
+        assert (commit.writes, commit.refused, shard.values) == ([], [], before)
+        assert (commit.loud, commit.quiet, commit.new, commit.delta) == ([], [], [], b"")
+        assert commit.position == shard.position
+        assert (commit.position.covered, commit.position.applied) == (3, 1)
+        with older_format():
+            shard.values["profile", "ann"] = as_older(before["profile", "ann"])
+            commit = shard.apply(migrations(["ann"], after=3))
+            assert [write.part for write in commit.writes] == ["profile"]
+            assert (commit.loud, commit.quiet, commit.delta) == ([], [], b"")
+            assert shard.apply(migrations(["ann"], after=4)).writes == []
+        assert shard.values == before
+
+    def test_who_lives_elsewhere_or_cannot_be_read_is_refused(self):
+        shard = DictShard(rules(2), shard=shard_of("ann", 2))
+        shard.run([entries([viewed("ann", "tea", "e1")])])
+        shard.values["profile", "ann"] = shard.values["profile", "ann"][:-3]
+        other = next(name for name in "abcdef" if shard_of(name, 2) != shard.shard)
+        shard.apply(migrations(["ann", other], after=1))
+        assert shard.refused == [("not_applicable", b"ann"), ("wrong_shard", other.encode())]
+
+
+def migrations(customers, *, after):
+    """Entries that have customers migrated."""
+    found = entries([name.encode() for name in customers], after=after)
+    return [entry._replace(kind="migrate") for entry in found]
+
+
+@contextmanager
+def older_format():
+    """A format 0, older than all, that has its fields the other way round."""
+
+    def decode(fields, cold):
+        return codec.DECODERS[1]([1, *reversed(fields[1:])], cold)
+
+    codec.DECODERS[0] = decode
+    try:
+        yield
+    finally:
+        del codec.DECODERS[0]
+
+
+def as_older(value):
+    """A stored profile as a release of format 0 wrote it."""
+    envelope = unpack(value)
+    fields = msgpack.unpackb(envelope.hot, strict_map_key=False)
+    return pack(envelope._replace(hot=msgpack.packb([0, *reversed(fields[1:])])))
 
 
 class TestRefused:
