@@ -18,7 +18,7 @@ from worker.destinations import configured, is_stream
 from worker.feedback import Holdout
 from worker.ingest import Ingest
 from worker.profile.memory import Limits
-from worker.refresh_rules import RefreshRules
+from worker.refresh_rules import Division, RefreshRules
 from worker.registry.artifact import Seal
 from worker.registry.storage import open_storage
 from worker.settings import Settings
@@ -196,7 +196,10 @@ class Runtime:
     @cached_property
     def refresh_rules(self) -> RefreshRules:
         """What an insight depends on besides profile and models."""
+        from models.segments.settling import Policy  # noqa: PLC0415  numpy: only where it is used
+
         settings = self.settings
+        algorithm = settings.segment_algorithm
         return RefreshRules(
             batch_size=settings.refresh_batch,
             interval_s=settings.refresh_interval_s,
@@ -217,6 +220,14 @@ class Runtime:
             ),
             dead_bands=DeadBands(
                 settings.push_probability, settings.push_relative, settings.push_days
+            ),
+            division=Division(
+                "" if algorithm == "auto" else algorithm,
+                settings.segment_count,
+                settings.segment_height,
+            ),
+            policy=Policy(
+                settings.segment_patience, settings.segment_margin, settings.segment_dwell_days
             ),
         )
 

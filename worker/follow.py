@@ -15,13 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from models.checks import DomainError
 from models.segments.following import SAMPLE, follow
 from models.segments.model import SegmentModel
-from models.segments.model import rename as renamed
 from models.segments.state import to_state
 from worker.clock import Clock
-from worker.failures import LaterError, RefusedError
 from worker.live import Live, LiveModels
 from worker.refresh_rules import RefreshRules
 from worker.store.models import ModelStore
@@ -97,7 +94,7 @@ class Follow:
         moved = follow(live.segments, bought).model
         if moved is live.segments:
             return Followed(None, f"{moved.algorithm} has no centers that could move")
-        version = _publish(self._models, live, moved, "follow", len(bought), at_s)
+        version = _publish(self._models, live, moved, len(bought), at_s)
         if version is None:
             return Followed(None, "another version was published meanwhile")
         return Followed(version, "follow", len(bought))
@@ -114,37 +111,15 @@ def follow_of(active: Runtime) -> Follow:
     )
 
 
-def rename(
-    models: ModelStore, population: Population, clock: Clock, segment: int, name: str
-) -> tuple[str, str]:
-    """Give a segment the operator's name, "" takes it back; the version, and what it is called.
-
-    Raises RefusedError: no such segment, or another one has the name.
-    """
-    live = LiveModels(models, clock).current()
-    if live.segments is None:
-        raise RefusedError("there are no segments yet: `crm-reflex retrain segments` fits them")
-    try:
-        model = renamed(live.segments, segment, name)
-    except DomainError as error:
-        raise RefusedError(f"the segment can't be renamed: {error}") from None
-    now_s = clock.now_s()
-    version = _publish(models, live, model, "rename", 0, now_s)
-    if version is None:
-        raise LaterError("another version was published just now: try again")
-    population.ripen(now_s, min(3_600, population.count() // 500))
-    return version, model.label(segment).name()
-
-
 def _publish(
-    models: ModelStore, live: Live, model: SegmentModel, trigger: str, customers: int, at_s: int
+    models: ModelStore, live: Live, model: SegmentModel, customers: int, at_s: int
 ) -> str | None:
     """The next minor version of what is live; None if something else became live meanwhile."""
     major, minor = live.version("segments") or 0, live.segments_minor + 1
     arrays, state = to_state(model)
     meta: Mapping[str, Any] = {
         "model": dict(state),
-        "trigger": trigger,
+        "trigger": "follow",
         "as_of_s": at_s,
         "customers": customers,
         "buyers": customers,

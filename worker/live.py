@@ -10,7 +10,7 @@ from models.forecast.bundle import Bundle
 from models.recommend import recommender
 from models.recommend.recommender import Recommender
 from models.segments import state as segments
-from models.segments.model import SegmentModel
+from models.segments.model import SegmentModel, with_names
 from worker.clock import Clock
 from worker.registry.artifact import StorageError
 from worker.rules.definitions import KIND, Definitions, from_meta
@@ -116,6 +116,8 @@ class LiveModels:
                     log.warning("model not reached", model=kind, version=major, reason=str(error))
                 except ArtifactError as error:
                     log.warning("model refused", model=kind, version=major, reason=str(error))
+        if isinstance(found.get("segments"), SegmentModel):
+            found["segments"] = with_names(found["segments"], self._store.names())
         self._live = Live(
             generation=generation,
             versions=tuple(sorted((kind, major) for kind, (major, _) in held.items())),

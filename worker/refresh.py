@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from integrations.encoding import insight_payload
 from integrations.insight import CustomerInsight
 from integrations.material import Material, material
+from models.segments.settling import DEFAULT
 from worker.catalog import Stock
 from worker.clock import Clock
 from worker.index import InteractionIndex
@@ -74,6 +75,7 @@ class Refresh:
             shelf=Shelf() if stock is None else stock.shelf,
             holdout=rules.holdout,
             horizons_days=rules.horizons_days,
+            policy=rules.policy or DEFAULT,
         )
         self._looked_for_due = self._followed = self._nudges_again = float("-inf")
         self._nudged: list[Nudge] = []

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from integrations.material import DeadBands
 from worker.currencies import Rates
 from worker.feedback import NO_HOLDOUT, Holdout
+
+if TYPE_CHECKING:
+    from models.segments.settling import Policy
+
+
+class Division(NamedTuple):
+    """How customers are to be divided; what is not set is chosen.
+
+    algorithm  key of `models.segments.fit.ALGORITHMS`, "" = not set
+    k          number of segments, 0 = not set
+    height     at which AGNES cuts its tree, None = into k
+    """
+
+    algorithm: str = ""
+    k: int = 0
+    height: float | None = None
 
 
 class RefreshRules(NamedTuple):
@@ -22,6 +38,8 @@ class RefreshRules(NamedTuple):
     horizons_days  of forecasts, beside 30 and 90
     rates         the newest exchange rates; None = none but the reporting currency is known
     dead_bands    how far a forecast may drift before anybody is told
+    division      how a training divides the customers
+    policy        when a customer moves to another segment; None = as shipped
     """
 
     batch_size: int
@@ -38,6 +56,8 @@ class RefreshRules(NamedTuple):
     horizons_days: tuple[int, ...] = ()
     rates: Callable[[], Rates] | None = None
     dead_bands: DeadBands = DeadBands()
+    division: Division = Division()
+    policy: Policy | None = None
 
     def exchange(self) -> Rates:
         """The exchange rates as they are now."""

@@ -186,6 +186,7 @@ class Retrain:
             course.tell,
             discount_rate_year=self._discount_rate_year,
         )
+        data = data._replace(next_segment_id=self._models.next_segment_id())
         if self._catalog is not None:
             data = data._replace(catalog=attributes(self._catalog.products()))
         judge = gate.Judge(self._population, self._models, self._promotion, data, known)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic_core import from_json
 
+from models.checks import DomainError
 from models.segments.explaining import natural_centers
 from models.segments.lifecycle import lifecycle_label
-from models.segments.model import NOBODY, SegmentModel
+from models.segments.model import NOBODY, SegmentModel, check_name, with_names
 from worker.failures import RefusedError
 from worker.insights.lifecycle import LIFECYCLE
 from worker.live import LiveModels
+from worker.rules.book import CUSTOMERS_A_SECOND, LONGEST_SPREAD_S
 from worker.store.moves import Moved, Moves
 
 if TYPE_CHECKING:
@@ -73,6 +75,27 @@ def living(active: Runtime) -> tuple[Live, SegmentModel]:
     if live.segments is None:
         raise RefusedError("there are no segments yet: `crm-reflex retrain segments` fits them")
     return live, live.segments
+
+
+def rename(active: Runtime, segment: int, name: str) -> str:
+    """Give a segment the operator's name in all versions, "" takes it back; what it is called then.
+
+    Raises RefusedError: no such segment, or another one has the name.
+    """
+    own = name.strip()
+    _, model = living(active)
+    try:
+        model.label(segment)
+        if own:
+            check_name(model, segment, own)
+    except DomainError as error:
+        raise RefusedError(f"the segment can't be renamed: {error}") from None
+    active.models.name(segment, own)
+    count = active.population.count()
+    active.population.ripen(
+        active.clock.now_s(), min(LONGEST_SPREAD_S, count // CUSTOMERS_A_SECOND)
+    )
+    return with_names(model, active.models.names()).label(segment).name()
 
 
 def census(moves: Moves, progress: Progress = lambda _: None) -> Census:

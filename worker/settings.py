@@ -228,6 +228,26 @@ class Settings(BaseSettings):
     discount_rate_year: float = Field(
         0.10, ge=0, lt=1, description="Yearly discount rate of the customer lifetime value."
     )
+    segment_algorithm: Literal[
+        "auto", "kmeans", "minibatch", "gaussian_mixture", "agnes", "dbscan", "rfm_rules"
+    ] = Field("auto", description="How trainings divide the customers; auto: by what it is worth.")
+    segment_count: int = Field(
+        0, ge=0, le=50, description="Number of segments; 0: by what it is worth, from 5 to 8."
+    )
+    segment_height: float | None = Field(
+        None, gt=0, description="Height at which agnes cuts its tree; not set: into the number."
+    )
+    segment_patience: float = Field(
+        1.47,
+        ge=0,
+        description="How much worse a segment may become before its customer moves; 0: at once.",
+    )
+    segment_margin: float = Field(
+        0.0, ge=0, lt=1, description="Share by which another segment has to be nearer."
+    )
+    segment_dwell_days: int = Field(
+        0, ge=0, description="Days that another segment has to be nearer; 0: none."
+    )
     forecast_horizons_days: Horizons = Field(
         (), description="Days of forecasts beside 30 and 90, comma-separated; up to 4, up to 365."
     )
@@ -347,6 +367,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{variable('redis_cluster')}: needs {variable('redis_url')} and a"
                 f" {variable('broker_url')} of its own: Celery has no Cluster transport"
+            )
+        if self.segment_height is not None and self.segment_algorithm != "agnes":
+            raise ValueError(
+                f"{variable('segment_height')}: needs {variable('segment_algorithm')}=agnes"
+            )
+        if self.segment_count and self.segment_algorithm in {"dbscan", "rfm_rules"}:
+            raise ValueError(
+                f"{variable('segment_count')}: {self.segment_algorithm} finds its own number"
             )
         urls = [url.get_secret_value() for url in (self.redis_url, self.broker_url) if url]
         if self.redis_ca_file and not any(url.startswith("rediss://") for url in urls):

@@ -144,7 +144,7 @@ def _record(
 
 def _is_foretold(move: Move, before: Previous, without: CustomerInsight, live: Live) -> bool:
     if move.kind == SEGMENT and move.entered in LIFECYCLE:
-        return before.versions.get("segments") is None  # no model decides but the first
+        return False  # no model decides it
     if move.kind == SEGMENT:
         return (without.segment.id if without.segment else None) == move.entered
     defined = live.rules.get(str(move.left or move.entered))

@@ -22,7 +22,6 @@ from models.monitoring import (
     level_alarm,
     loss_alarm,
 )
-from models.segments.geometry import Centroids
 from models.segments.model import SegmentModel
 from worker.clock import Clock
 from worker.live import LiveModels, load
@@ -179,7 +178,7 @@ class Watch:
         here = _buyers(model.matrix(self._past(now), self._calendar.day(now_s)))
         if len(here) < LEAST_SAMPLE:
             return
-        if isinstance(model.geometry, Centroids):
+        if model.is_settled:
             ratio = inertia_ratio(model.points(here), model.geometry.centers)
             sure = inertia_alarm(ratio, len(model.ids), len(here))
             yield Figure("segments", "inertia", version, ratio, INERTIA_ALARM, sure, now_s)

@@ -17,7 +17,7 @@ from models.features import rfm
 from models.history import Histories, purchase_stats
 from models.segments import state as segments
 from models.segments.explaining import explain as explain_segment
-from models.segments.model import SegmentModel
+from models.segments.model import SegmentModel, with_names
 from worker.customer import Found, delivery
 from worker.store.inspecting import Entered, Inspector
 from worker.store.models import KINDS, ArtifactError
@@ -186,7 +186,8 @@ def _spoke(active: Runtime, insight: dict[str, Any]) -> SegmentModel | None:
         )
     except ArtifactError:
         return None
-    return segments.from_state(dict(artifact.arrays), dict(artifact.meta["model"]))
+    model = segments.from_state(dict(artifact.arrays), dict(artifact.meta["model"]))
+    return with_names(model, active.models.names())
 
 
 def _models(active: Runtime, insight: dict[str, Any]) -> list[dict[str, Any]]:

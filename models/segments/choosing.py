@@ -12,14 +12,19 @@ from models.features import FeatureSet, feature_matrix, fit_features
 from models.history import Histories, cut
 from models.segments.fit import LEAST_CUSTOMERS, fit_matrix
 from models.segments.model import SegmentModel, nearest_ids
+from models.segments.scaling import Scaling
 
 Matrix: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.float64]
 Ids: TypeAlias = NDArray[np.int64]
 
 SIZES = (5, 6, 7, 8)
-CANDIDATES = ("kmeans", "minibatch")
+CANDIDATES = ("kmeans", "minibatch", "gaussian_mixture", "agnes", "dbscan")
+UNCOUNTED = ("dbscan", "rfm_rules")  # they find their own number
 LEAST_STABILITY = 0.75
+PREFERENCE = (
+    0.02  # of the gain: so much more must tell what is not K-means, which follows customers
+)
 TIE = 0.002  # of the gain: then the more stable one, then the one with fewer segments
 _FOLDS = 5
 _HALVES = 2
@@ -39,6 +44,7 @@ class Score(NamedTuple):
     stability          adjusted Rand index of two fits on halves, over all customers; mean
     silhouette, davies_bouldin, inertia  reported; they do not decide
     problem            why it cannot be chosen; "" = it can
+    kept               measured by the live scaling and parameters, not by those fitted anew
     """
 
     algorithm: str
@@ -52,15 +58,37 @@ class Score(NamedTuple):
     davies_bouldin: float
     inertia: float
     problem: str
+    kept: bool = False
 
 
 class Choice(NamedTuple):
-    """The best way, and how all others did, the best first; `fallback` = none was stable."""
+    """The best way, and how all others did, the best first; `fallback` = none was stable.
+
+    customers  that they were tried on
+    live       how the live division did; None = it was not tried
+    """
 
     algorithm: str
     k: int
     scores: tuple[Score, ...]
     fallback: bool
+    customers: int
+    live: Score | None = None
+
+
+class _Window(NamedTuple):
+    """What was known of n customers before the window, and what they did in it.
+
+    table   (n, d)    features, scaling  what it is and is to be measured by; None = fitted
+    bought, spent, fold  (n,)
+    """
+
+    table: Matrix
+    features: FeatureSet
+    scaling: Scaling | None
+    bought: Rows
+    spent: Rows
+    fold: Ids
 
 
 def choose(
@@ -72,6 +100,7 @@ def choose(
     feature_set: str = "shipped",
     algorithms: Sequence[str] = CANDIDATES,
     sizes: Sequence[int] = SIZES,
+    live: SegmentModel | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Choice:
     """Try all on the window [today - horizon, today) that has just closed.
@@ -82,6 +111,7 @@ def choose(
 
     today     days since 1970-01-01; nothing of today itself is used
     sizes     tried for each algorithm; DBSCAN and the rules are tried once
+    live      the live division: tried too, with the features and the scaling that it has
     progress  called with the part done, 0 to 1
     Raises    ShapeError, DomainError (fewer than 30 customers before the window, or none of them
               bought in it, or all did), NumericError
@@ -94,24 +124,30 @@ def choose(
     require(customers.sum() >= LEAST_CUSTOMERS, f"{LEAST_CUSTOMERS} customers before the window")
     bought, spent = _outcome(histories, start, today)
     who = rng.permutation(np.flatnonzero(customers))[:_MOST_CUSTOMERS]
-    bought, spent, table = bought[who], spent[who], table[who]
-    if not 0 < bought.mean() < 1:
+    if not 0 < bought[who].mean() < 1:
         raise DomainError("a closed window in which none or all have bought tells nothing")
-    fold = rng.permutation(len(table)) % _FOLDS
+    fold = rng.permutation(len(who)) % _FOLDS
+    seen = _Window(table[who], features, None, bought[who], spent[who], fold)
     ways = [
         (algorithm, k)
         for algorithm in algorithms
-        for k in (sizes if algorithm not in {"dbscan", "rfm_rules"} else sizes[:1])
+        for k in (sizes if algorithm not in UNCOUNTED else sizes[:1])
     ]
     scores = []
     for number, way in enumerate(ways):
         progress(number / len(ways))
-        scores.append(_score(*way, table, features, bought, spent, fold, rng))
+        scores.append(_score(*way, seen, rng))
+    held = None
+    if live is not None:
+        rows = feature_matrix(live.features, known, start)[who]
+        as_live = seen._replace(table=rows, features=live.features, scaling=live.scaling)
+        held = _score(live.algorithm, len(live.ids), as_live, rng)
+        scores.append(held)
     fit_for_use = [score for score in scores if not score.problem]
     ranked = _ranked(fit_for_use or scores)
     rest = [score for score in scores if score not in ranked]
     best = ranked[0]
-    return Choice(best.algorithm, best.k, (*ranked, *rest), fallback=not fit_for_use)
+    return Choice(best.algorithm, best.k, (*ranked, *rest), not fit_for_use, len(who), held)
 
 
 def auc(score: Rows, outcome: Rows) -> float:
@@ -157,24 +193,16 @@ def _outcome(histories: Histories, start: int, today: int) -> tuple[Rows, Rows]:
     return bought.astype(np.float64), spent
 
 
-def _score(
-    algorithm: str,
-    k: int,
-    table: Matrix,
-    features: FeatureSet,
-    bought: Rows,
-    spent: Rows,
-    fold: Ids,
-    rng: np.random.Generator,
-) -> Score:
+def _score(algorithm: str, k: int, seen: _Window, rng: np.random.Generator) -> Score:
     from sklearn.metrics import davies_bouldin_score, silhouette_score  # noqa: PLC0415
 
-    model = fit_matrix(table, features, rng=rng, algorithm=algorithm, k=k)
+    table, bought, spent, fold = seen.table, seen.bought, seen.spent, seen.fold
+    model = _fitted(algorithm, k, seen, table, rng)
     ids, points = nearest_ids(model, table), model.points(table)
     tells = auc(held_out_means(ids, bought, fold), bought)
     money = spend_gini(held_out_means(ids, spent, fold), spent)
     gain = (2 * tells - 1 + money) / 2 if spent.sum() > 0 else 2 * tells - 1
-    stability = _stability(algorithm, k, table, features, rng)
+    stability = _stability(algorithm, k, seen, rng)
     found = len(np.unique(ids))
     sample = rng.permutation(len(points))[:_SAMPLE]
     divided = 1 < len(np.unique(ids[sample])) < len(sample)
@@ -193,7 +221,14 @@ def _score(
         davies_bouldin=float(davies_bouldin_score(points[sample], ids[sample])) if divided else 0.0,
         inertia=_spread(points, ids),
         problem=problem,
+        kept=seen.scaling is not None,
     )
+
+
+def _fitted(
+    algorithm: str, k: int, seen: _Window, table: Matrix, rng: np.random.Generator
+) -> SegmentModel:
+    return fit_matrix(table, seen.features, rng=rng, algorithm=algorithm, k=k, scaling=seen.scaling)
 
 
 def held_out_means(ids: Ids, outcome: Rows, fold: Ids) -> Rows:
@@ -217,19 +252,17 @@ def held_out_means(ids: Ids, outcome: Rows, fold: Ids) -> Rows:
     return told
 
 
-def _stability(
-    algorithm: str, k: int, table: Matrix, features: FeatureSet, rng: np.random.Generator
-) -> float:
+def _stability(algorithm: str, k: int, seen: _Window, rng: np.random.Generator) -> float:
     from sklearn.metrics import adjusted_rand_score  # noqa: PLC0415 - only a fit pays for this
 
+    table = seen.table
     if len(table) < 2 * LEAST_CUSTOMERS:
         return 1.0  # halves too small to tell
     found = []
     for _ in range(_HALVES):
         order = rng.permutation(len(table))
         halves: list[SegmentModel] = [
-            fit_matrix(table[rows], features, rng=rng, algorithm=algorithm, k=k)
-            for rows in np.array_split(order, 2)
+            _fitted(algorithm, k, seen, table[rows], rng) for rows in np.array_split(order, 2)
         ]
         found.append(adjusted_rand_score(*(nearest_ids(half, table) for half in halves)))
     return float(np.mean(found))
@@ -246,8 +279,12 @@ def _spread(points: Matrix, ids: Ids) -> float:
 
 def _ranked(scores: Sequence[Score]) -> list[Score]:
     """Return the scores, the best first; near-ties by stability, then by fewer segments."""
-    best = max(score.gain for score in scores)
-    tied = [score for score in scores if score.gain >= best - TIE]
+    best = max(_worth(score) for score in scores)
+    tied = [score for score in scores if _worth(score) >= best - TIE]
     tied.sort(key=lambda score: (-score.stability, score.k))
     rest = [score for score in scores if score not in tied]
-    return tied + sorted(rest, key=lambda score: -score.gain)
+    return tied + sorted(rest, key=lambda score: -_worth(score))
+
+
+def _worth(score: Score) -> float:
+    return score.gain - (0.0 if score.algorithm == "kmeans" else PREFERENCE)

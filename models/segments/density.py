@@ -19,6 +19,7 @@ Matrix: TypeAlias = NDArray[np.float64]
 SAMPLE = 3_000
 LEAST_NEIGHBORS = 10
 _QUANTILE = 0.9  # of the distances to the tenth neighbor: the radius
+_MOST_RADIUS = 0.5  # of the distance between two customers: who is farther apart is no neighbor
 _MOST_ANCHORS = 8
 _REACHED = 0.95  # of a group's customers lie within the reach, before the radius is added
 
@@ -89,20 +90,19 @@ class Density:
 
 
 def fit_dbscan(points: Matrix, rng: np.random.Generator) -> Density | None:
-    """Return the dense groups of a sample; None where all of it is noise.
+    """Return the dense groups of a sample; None where all of it is noise, or all alike.
 
     points  (n, d), n >= 30
     Source  Ester, Kriegel, Sander & Xu (1996), "A density-based algorithm for discovering
-            clusters"; the radius is the 90 % quantile of the distance to the tenth neighbor
+            clusters"; the radius is the 90 % quantile of the distance to the tenth neighbor, and
+            half the usual distance between two customers at most
     """
     from sklearn.cluster import DBSCAN, KMeans  # noqa: PLC0415 - only a fit pays for this import
-    from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 - same
 
     sample = points
     if len(points) > SAMPLE:
         sample = points[rng.choice(len(points), SAMPLE, replace=False)]
-    neighbors = NearestNeighbors(n_neighbors=min(LEAST_NEIGHBORS, len(sample) - 1)).fit(sample)
-    radius = float(np.quantile(neighbors.kneighbors(sample)[0][:, -1], _QUANTILE))
+    radius = _radius(sample)
     if radius <= 0:
         return None
     labels = DBSCAN(eps=radius, min_samples=LEAST_NEIGHBORS).fit_predict(sample)
@@ -124,3 +124,21 @@ def fit_dbscan(points: Matrix, rng: np.random.Generator) -> Density | None:
     means = [sample[labels == group].mean(axis=0) for group in range(groups)]
     reach = float(np.quantile(np.concatenate(near), _REACHED)) + radius
     return Density(np.vstack([outliers, *means]), np.vstack(anchors), np.array(owner), reach)
+
+
+def _radius(sample: Matrix) -> float:
+    """Return how near a neighbor is; 0 where all are alike."""
+    usual = float(np.sqrt(2 * sample.var(axis=0).sum()))
+    radius = float(np.quantile(_to_neighbor(sample, LEAST_NEIGHBORS), _QUANTILE))
+    if radius <= 0 < usual:  # most are alike: they are a group, and others near it belong to it
+        radius = float(np.median(_to_neighbor(np.unique(sample, axis=0), 2))) / 2
+    return min(radius, _MOST_RADIUS * usual)
+
+
+def _to_neighbor(points: Matrix, nth: int) -> NDArray[np.float64]:
+    """Return (n,) the distance to the nth nearest, oneself included."""
+    from sklearn.neighbors import NearestNeighbors  # noqa: PLC0415 - only a fit pays for this import
+
+    neighbors = NearestNeighbors(n_neighbors=min(nth, len(points))).fit(points)
+    found: NDArray[np.float64] = neighbors.kneighbors(points)[0][:, -1]
+    return found

@@ -26,4 +26,5 @@ def on_a_line(*places: float) -> SegmentModel:
         labels=tuple(Label(key) for key in keys[:k]),
         next_id=FIRST_ID + k,
         population=np.vstack((np.zeros(d), np.ones(d))),
+        inertia=3.0,
     )

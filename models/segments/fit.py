@@ -5,7 +5,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from models.checks import DomainError, of_rank, require
+from models.checks import DomainError, require
 from models.features import FeatureSet, feature_matrix, fit_features
 from models.history import Histories
 from models.segments.density import Density, fit_dbscan
@@ -19,7 +19,7 @@ from models.segments.mixture import fit_mixture
 from models.segments.model import FIRST_ID, OUTLIERS, SegmentModel
 from models.segments.naming import label_segments
 from models.segments.rfm_rules import KEYS, Quintiles, fit_rfm_rules
-from models.segments.scaling import Scaling, fit_scaling, rescale, scale
+from models.segments.scaling import Scaling, check_features, far_beyond, fit_scaling, rescale, scale
 
 Matrix: TypeAlias = NDArray[np.float64]
 Ids: TypeAlias = NDArray[np.int64]
@@ -28,6 +28,7 @@ ALGORITHMS = ("kmeans", "minibatch", "gaussian_mixture", "agnes", "dbscan", "rfm
 DEFAULT_K = 6
 LEAST_CUSTOMERS = 30
 CUSTOMERS_PER_SEGMENT = 10
+_NO_GROUP = "DBSCAN found no group that is dense enough: all customers are one segment."
 
 
 def fit_segments(
@@ -41,6 +42,8 @@ def fit_segments(
     horizon_days: int = 90,
     height: float | None = None,
     previous: SegmentModel | None = None,
+    anew: bool = False,
+    first_id: int = FIRST_ID,
 ) -> SegmentModel:
     """Fit segments on everything that happened up to and with `as_of_day`.
 
@@ -53,7 +56,11 @@ def fit_segments(
     height        AGNES only: cut the tree at this height rather than into k
     feature_set   key of `models.features.COLUMNS`
     horizon_days  that the value columns look ahead, >= 1
-    previous      the live model: its centers start the search, its ids and labels live on
+    previous      the live model: its centers start the search, its ids and labels live on; so do
+                  its scaling and the parameters of its value columns, as new ones would move
+                  customers who did nothing
+    anew          scaling and parameters are fitted all the same
+    first_id      that no segment of any version has had; what `previous` knows counts too
     Raises        ShapeError, DomainError (fewer than 30 customers have bought), NumericError
 
     >>> from models.history import from_orders
@@ -64,7 +71,11 @@ def fit_segments(
     >>> model.ids, model.features.columns[:3]
     (array([1, 2]), ('recency_days', 'purchase_days', 'money_minor'))
     """
-    features = fit_features(feature_set, histories, as_of_day, horizon_days=horizon_days)
+    scaling = None
+    if previous is not None and not anew and _reads(previous, feature_set, horizon_days):
+        features, scaling = previous.features, previous.scaling
+    else:
+        features = fit_features(feature_set, histories, as_of_day, horizon_days=horizon_days)
     table = feature_matrix(features, histories, as_of_day)
     return fit_matrix(
         table[table[:, 1] > 0],
@@ -74,6 +85,8 @@ def fit_segments(
         k=k,
         height=height,
         previous=previous,
+        scaling=scaling,
+        first_id=first_id,
     )
 
 
@@ -87,10 +100,11 @@ def fit_matrix(
     height: float | None = None,
     previous: SegmentModel | None = None,
     scaling: Scaling | None = None,
+    first_id: int = FIRST_ID,
 ) -> SegmentModel:
     """Fit segments on the rows of a feature matrix; arguments as `fit_segments`.
 
-    table    (n, d) >= 0, n >= 30, columns as `features.columns`
+    table    (n, d) >= 0, n >= 30, columns as `features.columns`; in any sequence
     scaling  to keep; None = fitted on the table
 
     >>> lapsed, loyal = np.tile([300.0, 1.0, 900.0], (40, 1)), np.tile([3.0, 20.0, 9e5], (20, 1))
@@ -99,23 +113,24 @@ def fit_matrix(
     >>> sorted(model.names), model.next_id
     (['Champions', 'Lapsed'], 3)
     """
-    of_rank(2, table=table)
+    check_features(table)
     require(len(table) >= LEAST_CUSTOMERS, f"at least {LEAST_CUSTOMERS} customers")
     require(k is None or k >= 1, "k >= 1")
     if algorithm not in ALGORITHMS:
         raise DomainError(f"no algorithm {algorithm!r}: {', '.join(ALGORITHMS)}")
+    table = table[np.lexsort(table.T)]
     if scaling is None:
         scaling = fit_scaling(table)
     points = scale(scaling, table) * features.weights
     asked = k or (DEFAULT_K if previous is None else len(previous.ids))
     size, notes = _size(points, asked)
-    notes += _constant(points, features)
+    notes += _constant(points, features) + _whales(table, features, scaling)
     live = _live_centers(previous, features, scaling)
     geometry = _search(algorithm, points, size, height, None if live is None else live[1], rng)
     if geometry is None:
         geometry, algorithm = Centroids(points.mean(axis=0, keepdims=True)), "kmeans"
-        notes += ("DBSCAN found no group that is dense enough: all customers are one segment.",)
-    matched = _identify(geometry, live, previous)
+        notes += (_NO_GROUP,) if np.ptp(points, axis=0).any() else ()
+    matched = _identify(geometry, live, previous, first_id)
     return _labeled(algorithm, features, scaling, geometry, matched, points, previous, notes)
 
 
@@ -160,6 +175,21 @@ def _constant(points: Matrix, features: FeatureSet) -> tuple[str, ...]:
     return (f"All customers have the same {names}: it tells nobody apart.",)
 
 
+def _whales(table: Matrix, features: FeatureSet, scaling: Scaling) -> tuple[str, ...]:
+    far = far_beyond(scaling, table)[:, :3]  # recency, frequency, money
+    if not far.any():
+        return ()
+    names = ", ".join(np.array(features.columns[:3])[far.any(axis=0)].tolist())
+    return (f"{far.any(axis=1).sum()} of the customers lie far beyond all others in {names}.",)
+
+
+def _reads(model: SegmentModel, feature_set: str, horizon_days: int) -> bool:
+    value = model.features.value
+    return model.features.name == feature_set and (
+        value is None or value.horizon_days == horizon_days
+    )
+
+
 def _live_centers(
     previous: SegmentModel | None, features: FeatureSet, scaling: Scaling
 ) -> tuple[Ids, Matrix] | None:
@@ -173,17 +203,20 @@ def _live_centers(
 
 
 def _identify(
-    geometry: Geometry, live: tuple[Ids, Matrix] | None, previous: SegmentModel | None
+    geometry: Geometry,
+    live: tuple[Ids, Matrix] | None,
+    previous: SegmentModel | None,
+    first_id: int,
 ) -> Matched:
     """Return an id for every row of the geometry; outliers always have theirs."""
     first = 1 if isinstance(geometry, Density) else 0
     centers = geometry.centers[first:]
+    start = max(first_id, FIRST_ID if previous is None else previous.next_id)
     if previous is not None and live is not None:
         if isinstance(geometry, Quintiles) and isinstance(previous.geometry, Quintiles):
-            return Matched(previous.ids[np.argsort(previous.geometry.rules)], previous.next_id)
-        matched = match_centroids(centers, live[1], live[0], previous.next_id)
+            return Matched(previous.ids[np.argsort(previous.geometry.rules)], start)
+        matched = match_centroids(centers, live[1], live[0], start)
     else:
-        start = FIRST_ID if previous is None else previous.next_id
         matched = Matched(start + np.arange(len(centers)), start + len(centers))
     return Matched(np.append([OUTLIERS] * first, matched.ids).astype(np.int64), matched.next_id)
 
@@ -215,6 +248,7 @@ def _labeled(
         labels=label_segments(z, [kept.get(one) for one in ids.tolist()], _fixed_keys(ordered)),
         next_id=matched.next_id,
         population=np.vstack((mean, spread)),
+        inertia=float((geometry.distances(points).min(axis=1) ** 2).mean()),
         notes=notes,
     )
 

@@ -57,6 +57,7 @@ def follow(model: SegmentModel, table: Matrix, *, rate: float = RATE) -> Followe
         nothing = np.zeros(len(model.ids))
         return Followed(model, nothing, 0.0, 0.0)
     points, centers = model.points(table), model.geometry.centers
+    points = points[np.lexsort(points.T)]  # sums round in the sequence of the rows
     distances = squared_distances(points, centers)
     moved = follow_centers(points, centers, rate, distances)
     gap = median_gap(centers)

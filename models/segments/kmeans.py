@@ -13,8 +13,9 @@ Matrix: TypeAlias = NDArray[np.float64]
 COLD_STARTS = 10
 WORTH = 0.01  # an optimum elsewhere must be better by this share to send customers there
 SPARE = 0.003  # inertia given away so that fewer customers move
-MOST_MOVED = 0.04  # of the customers, if that leaves the centers within WORTH of the best
-_STEPS = np.linspace(0.0, 1.0, 21)
+MOST_MOVED = 0.05  # of the customers at once, unless
+FAR_BETTER = 0.9  # of the live inertia is to be had: so badly do the live centers fit
+_STEPS = np.linspace(0.0, 1.0, 41)
 
 
 def fit_kmeans(
@@ -24,8 +25,9 @@ def fit_kmeans(
 
     points  (n, d) with at least k distinct rows
     live    (j, d) centers to start from; with j < k a segment more starts where customers are
-            served worst; with j > k they are of no use. Where k = j, centers go toward the new
-            optimum only until they are within SPARE of it, or MOST_MOVED customers have moved.
+            served worst; with j > k they are of no use. They go toward the new optimum only
+            until they are within SPARE of it, or MOST_MOVED customers have moved: the next fit
+            goes on from there.
     Source  Lloyd (1982), "Least squares quantization in PCM"; Arthur & Vassilvitskii (2007),
             "k-means++"
 
@@ -42,11 +44,13 @@ def fit_kmeans(
         gap = squared_distances(points, starts).min(axis=1)
         starts = np.vstack((starts, points[gap.argmax()]))
     warm = _search(points, k, starts, 1, rng)
-    best = warm
+    ends = [warm]
     if inertia(points, cold) < (1.0 - WORTH) * inertia(points, warm):
         _, order = linear_sum_assignment(squared_distances(starts, cold))
-        best = cold[order]
-    return _least_move(points, starts, best)
+        ends.append(cold[order])
+    if inertia(points, ends[-1]) < FAR_BETTER * inertia(points, starts):
+        return ends[-1]
+    return min((_least_move(points, starts, end) for end in ends), key=lambda c: inertia(points, c))
 
 
 def inertia(points: Matrix, centers: Matrix) -> float:
@@ -58,20 +62,21 @@ def inertia(points: Matrix, centers: Matrix) -> float:
     return float(squared_distances(points, centers).min(axis=1).mean())
 
 
-def _least_move(points: Matrix, starts: Matrix, best: Matrix) -> Matrix:
-    """Return the first centers on the way from starts to best that are good enough."""
-    least = inertia(points, best)
+def _least_move(points: Matrix, starts: Matrix, end: Matrix) -> Matrix:
+    """Return the first centers on the way that are good enough, else the best within reach."""
+    good_enough = (1.0 + SPARE) * inertia(points, end)
     before = squared_distances(points, starts).argmin(axis=1)
-    held = None
+    best, least = starts, np.inf
     for share in _STEPS:
-        centers: Matrix = starts + share * (best - starts)
+        centers: Matrix = starts + share * (end - starts)
         distances = squared_distances(points, centers)
+        if (distances.argmin(axis=1) != before).mean() > MOST_MOVED:
+            break
         now = float(distances.min(axis=1).mean())
-        if held is not None and (distances.argmin(axis=1) != before).mean() > MOST_MOVED:
-            return held
-        if now <= (1.0 + SPARE) * least:
-            return centers
-        held = centers if now <= (1.0 + WORTH) * least else None
+        if now < least:
+            best, least = centers, now
+        if now <= good_enough:
+            break
     return best
 
 

@@ -1,7 +1,8 @@
-"""What a segment is called: a key of the vocabulary, or the name that the operator gave it."""
+"""What a segment is called: a key of the vocabulary, unless the operator gave it a name."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -14,7 +15,7 @@ LONGEST_NAME = 80
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """Name and description of one segment, stored with its id.
+    """Name and description of one segment, stored with its id; all but `own`, which is no model's.
 
     key     entry of [names] in vocabulary.toml
     suffix  entry of [suffixes] that tells namesakes apart; "" = none
@@ -71,6 +72,18 @@ class Label:
             for part, level in zip(("recency", "frequency", "money"), self.levels, strict=True)
         }
         return _in(words["patterns"]["description"], language).format(**phrases)
+
+
+def numbered(label: Label, taken: Collection[str]) -> Label:
+    """Return the label with the first number that gives it none of these names, in any language.
+
+    >>> numbered(Label("loyal"), {"Loyal"}).name()
+    'Loyal (2)'
+    """
+    found, number = label, max(2, label.number)
+    while any(found.name(language) in taken for language in LANGUAGES):
+        found, number = replace(found, number=number), number + 1
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -21,7 +21,7 @@ NEVER = -1  # the day of what has not happened
 
 NEW_DAYS = 7
 INTEREST_DAYS = 30
-_LABELS = {LEAD: Label("lead"), BROWSING: Label("browsing"), NEWCOMER: Label("newcomer")}
+LIFECYCLE = {LEAD: Label("lead"), BROWSING: Label("browsing"), NEWCOMER: Label("newcomer")}
 
 
 def lifecycle_ids(first_day: Days, interest_day: Days, today: int) -> Ids:
@@ -49,6 +49,6 @@ def lifecycle_label(segment_id: int) -> Label:
     >>> lifecycle_label(BROWSING).name()
     'Browsing'
     """
-    if segment_id not in _LABELS:
-        raise DomainError(f"{segment_id} is no lifecycle segment: {sorted(_LABELS)}")
-    return _LABELS[segment_id]
+    if segment_id not in LIFECYCLE:
+        raise DomainError(f"{segment_id} is no lifecycle segment: {sorted(LIFECYCLE)}")
+    return LIFECYCLE[segment_id]

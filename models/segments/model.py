@@ -3,6 +3,7 @@
 NumPy alone: a process that only assigns need not import scikit-learn.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
@@ -13,7 +14,8 @@ from models.checks import ShapeError, require
 from models.features import FeatureSet, feature_matrix
 from models.history import Histories
 from models.segments.geometry import Geometry
-from models.segments.labels import Label
+from models.segments.labels import LANGUAGES, LONGEST_NAME, Label, numbered
+from models.segments.lifecycle import LIFECYCLE
 from models.segments.scaling import Scaling, scale
 
 Matrix: TypeAlias = NDArray[np.float64]
@@ -36,6 +38,7 @@ class SegmentModel:
     labels     k labels with distinct names
     next_id    the first id that was never used, > all ids
     population (2, d) mean and standard deviation of the scaled features when it was fitted
+    inertia    mean squared distance of a customer to the nearest segment when it was fitted, >= 0
     step       minor version: how often the centers followed the customers since that fit, >= 0
     notes      sentences that tell what was not done as asked, and why
     """
@@ -48,6 +51,7 @@ class SegmentModel:
     labels: tuple[Label, ...]
     next_id: int
     population: Matrix
+    inertia: float
     step: int = 0
     notes: tuple[str, ...] = ()
 
@@ -61,7 +65,13 @@ class SegmentModel:
         require(np.diff(self.ids) > 0, "ids rise")
         require(self.ids[0] >= OUTLIERS and self.ids[-1] < self.next_id, "0 <= ids < next_id")
         require(len(set(self.names)) == k, "names are distinct")
-        require(self.step >= 0, "step >= 0")
+        require(min(self.inertia, self.step) >= 0, "inertia, step >= 0")
+        require(np.isfinite(self.inertia), "inertia is finite")
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the centers are where Lloyd's algorithm ends, so that inertia tells of change."""
+        return self.algorithm in {"kmeans", "minibatch"}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -132,25 +142,44 @@ def nearest_ids(model: SegmentModel, features: Matrix) -> Ids:
     return found
 
 
-def rename(model: SegmentModel, segment_id: int, name: str) -> SegmentModel:
-    """Return the model with the operator's name for a segment; "" takes it back.
+def with_names(model: SegmentModel, names: Mapping[int, str]) -> SegmentModel:
+    """Return the model with the operator's names by id, and no others of theirs.
 
-    Raises  DomainError: unknown id, a name of another segment, more than 80 characters
+    Where two segments have the same name, the lower id keeps it; a name of ours that is also one of
+    theirs gets a number.
 
     >>> from models.segments.examples import on_a_line
-    >>> rename(on_a_line(0.0, 2.0), 2, "Regulars").names
-    ('Champions', 'Regulars')
+    >>> with_names(on_a_line(0.0, 2.0), {2: "Champions"}).names
+    ('Champions (2)', 'Champions')
     """
-    own = name.strip()
+    labels, taken = [], set()
+    for segment, label in zip(model.ids.tolist(), model.labels, strict=True):
+        own = names.get(segment, "")
+        labels.append(replace(label, own="" if own in taken else own))
+        taken |= {own} - {""}
+    for at, label in enumerate(labels):
+        if not label.own:
+            others = {one.name(lang) for one in labels if one is not label for lang in LANGUAGES}
+            labels[at] = numbered(label, others)
+    return replace(model, labels=tuple(labels))
+
+
+def check_name(model: SegmentModel, segment_id: int, name: str) -> None:
+    """Raise DomainError: unknown id, more than 80 characters, another segment's name, also of those
+    who have not bought.
+
+    >>> from models.segments.examples import on_a_line
+    >>> check_name(on_a_line(0.0, 2.0), 2, "Champions")
+    Traceback (most recent call last):
+    models.checks.DomainError: breaks: 'Champions' is the name of no other segment
+    """
     model.label(segment_id)
-    others = [
+    require(len(name) <= LONGEST_NAME, f"at most {LONGEST_NAME} characters")
+    taken = {
         label.name(language)
         for label, other in zip(model.labels, model.ids.tolist(), strict=True)
-        for language in ("en", "zh")
+        for language in LANGUAGES
         if other != segment_id
-    ]
-    require(not own or own not in others, f"{own!r} is the name of no other segment")
-    at = int(np.searchsorted(model.ids, segment_id))
-    labels = list(model.labels)
-    labels[at] = replace(labels[at], own=own)
-    return replace(model, labels=tuple(labels))
+    }
+    taken |= {one.name(language) for one in LIFECYCLE.values() for language in LANGUAGES}
+    require(name not in taken, f"{name!r} is the name of no other segment")

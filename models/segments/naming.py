@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checks import ShapeError
-from models.segments.labels import Label
+from models.segments.labels import LANGUAGES, Label, numbered
 
 Matrix: TypeAlias = NDArray[np.float64]
 
@@ -21,6 +21,11 @@ PATIENCE = 2  # and until it has failed by more in so many retrains in a row
 
 _RECENCY = ("recent", "occasional", "dormant")
 _MONEY = ("low", "average", "high")
+#: What scores can earn. Another key says what a segment was, and goes when it is that no more.
+_EARNED = {
+    "champions", "loyal", "big_baskets", "new", "at_risk_valuable", "lapsed",
+    *("_".join(pair) for pair in product(_RECENCY, _MONEY)),
+}  # fmt: skip
 _SUFFIXES = (
     ("more_recent", "less_recent", "least_recent"),
     ("fewer_orders", "some_orders", "more_orders"),
@@ -31,7 +36,7 @@ _SUFFIXES = (
 def label_segments(
     z: Matrix, kept: Sequence[Label | None], fixed: Mapping[int, str] = MappingProxyType({})
 ) -> tuple[Label, ...]:
-    """Label every segment; all names differ.
+    """Label every segment; all names differ. Operators' names play no part in it.
 
     z       (k, >= 3) z-scores of the centers among all customers: recency (high = long ago),
             frequency, money, and tenure if it is known
@@ -48,16 +53,14 @@ def label_segments(
     labels = [None if old is None else _aged(old, row) for old, row in zip(kept, z, strict=True)]
     keys = [key_of(row) for row in z]
     for row, key in fixed.items():
-        old, keys[row] = kept[row], key
-        own = "" if old is None else old.own
-        labels[row] = Label(key, levels=_levels(z[row]), own=own)
+        keys[row] = key
+        labels[row] = Label(key, levels=_levels(z[row]))
     for key in dict.fromkeys(keys):
         alike = [i for i, other in enumerate(keys) if other == key]
         for i, suffix in zip(alike, _suffixes(z[alike, :3]), strict=True):
             if labels[i] is None:
-                old = kept[i]
-                own = "" if old is None else old.own
-                labels[i] = _free(Label(key, suffix, levels=_levels(z[i]), own=own), labels)
+                label = Label(key, suffix, levels=_levels(z[i]))
+                labels[i] = numbered(label, _names(labels))
     return tuple(label for label in labels if label is not None)
 
 
@@ -85,10 +88,14 @@ def key_of(z: NDArray[np.float64]) -> str:
 
 def _aged(label: Label, z: NDArray[np.float64]) -> Label | None:
     """Return the label after one more retrain; None if its rule has failed often enough."""
+    if label.key not in _EARNED:
+        return None
     steps = product((-STICKY, 0.0, STICKY), repeat=len(z[:4]))
     failed = 0 if label.key in {key_of(z[:4] + np.array(step)) for step in steps} else 1
     failed *= label.failed + 1
-    return None if failed >= PATIENCE else replace(label, levels=_levels(z), failed=failed)
+    if failed >= PATIENCE:
+        return None
+    return replace(label, levels=_levels(z), failed=failed, own="")
 
 
 def _third(z: float) -> int:
@@ -112,11 +119,6 @@ def _suffixes(z: Matrix) -> list[str]:
     return [words[place] for place in rank]
 
 
-def _free(label: Label, taken: Sequence[Label | None]) -> Label:
-    """Return the label, numbered if another segment has its name already, in any language."""
-    names = {(one.name(), one.name("zh")) for one in taken if one is not None}
-    english, chinese = {name for name, _ in names}, {name for _, name in names}
-    found, number = label, 2
-    while found.name() in english or found.name("zh") in chinese:
-        found, number = replace(label, number=number), number + 1
-    return found
+def _names(labels: Sequence[Label | None]) -> set[str]:
+    """Return the names that are given already, in any language."""
+    return {one.name(language) for one in labels if one is not None for language in LANGUAGES}

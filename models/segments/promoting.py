@@ -6,14 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.segments.explaining import natural_centers
-from models.segments.kmeans import inertia
+from models.segments.kmeans import FAR_BETTER, inertia
 from models.segments.model import OUTLIERS, SegmentModel, assign
 
 Matrix: TypeAlias = NDArray[np.float64]
 
 ENOUGH_BETTER = 0.99  # of the live inertia, where no schedule asks for a new version
 MOST_MOVED = 0.10  # of the customers: beyond, a person decides
-MUCH_BETTER = 0.8  # of the live inertia: so badly do the live segments fit that all may move
 LEAST_SHARE = 0.02  # of the customers in the smallest segment
 LEAST_GAIN = -0.005  # of AUC on the closed window
 
@@ -80,7 +79,7 @@ def decide(
     if not scheduled and ratio > ENOUGH_BETTER:
         reasons.append(f"inertia is {ratio:.3f} of the live one, not below {ENOUGH_BETTER}")
     alike = len(candidate.ids) == len(live.ids)  # more segments have less inertia by themselves
-    crowd = moved > MOST_MOVED and not (alike and ratio <= MUCH_BETTER)
+    crowd = moved > MOST_MOVED and not (alike and ratio <= FAR_BETTER)
     if crowd:
         reasons.append(f"{100 * moved:.1f} % of the customers would move, more than 10 %")
     return Decision(

@@ -61,10 +61,17 @@ def scale(scaling: Scaling, features: Matrix) -> Matrix:
     array([[1.],
            [3.]])
     """
-    logs = _logs(features)
-    if logs.shape[1] != len(scaling.center):
-        raise ShapeError(f"features are {logs.shape}, the scaling has {len(scaling.center)}")
-    return np.clip((logs - scaling.center) * _inverse(scaling.spread), -LIMIT, LIMIT)
+    return np.clip(_unclipped(scaling, features), -LIMIT, LIMIT)
+
+
+def far_beyond(scaling: Scaling, features: Matrix) -> NDArray[np.bool_]:
+    """Return (n, d) whether a feature lies twice as far out as it can count.
+
+    >>> unit = Scaling(center=np.zeros(1), spread=np.ones(1))
+    >>> far_beyond(unit, np.array([[100.0], [1e9]])).ravel().tolist()
+    [False, True]
+    """
+    return np.abs(_unclipped(scaling, features)) > 2 * LIMIT
 
 
 def rescale(points: Matrix, old: Scaling, new: Scaling) -> Matrix:
@@ -88,13 +95,26 @@ def unscale(scaling: Scaling, points: Matrix) -> Matrix:
     return features
 
 
+def _unclipped(scaling: Scaling, features: Matrix) -> Matrix:
+    logs = _logs(features)
+    if logs.shape[1] != len(scaling.center):
+        raise ShapeError(f"features are {logs.shape}, the scaling has {len(scaling.center)}")
+    found: Matrix = (logs - scaling.center) * _inverse(scaling.spread)
+    return found
+
+
 def _inverse(spread: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.divide(1.0, spread, out=np.zeros(len(spread)), where=spread >= _LEAST_SPREAD)
 
 
-def _logs(features: Matrix) -> Matrix:
+def check_features(features: Matrix) -> None:
+    """Raise ShapeError or DomainError, which names the first bad row, unless all are >= 0."""
     of_rank(2, features=features)
     require(np.isfinite(features).all(axis=1), "features are finite")
     require((features >= 0).all(axis=1), "features >= 0")
+
+
+def _logs(features: Matrix) -> Matrix:
+    check_features(features)
     logs: Matrix = np.log1p(features)
     return logs

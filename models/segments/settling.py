@@ -35,13 +35,13 @@ class Policy(NamedTuple):
     """When a customer moves: where staying costs more than it is worth.
 
     patience    >= 0: the squared distance lost by staying, times the square root of the calendar
-                days since another segment is nearer, over the squared median distance between
-                centers; a jump moves at once, a trifle after a while
+                days since another segment is nearer, over the model's inertia; a jump moves at
+                once, a trifle after a while
     margin      in [0, 1): another segment must be nearer by this share
     dwell_days  >= 0: and have been so for so many calendar days; 0 = at once
     """
 
-    patience: float = 0.45
+    patience: float = 1.47
     margin: float = 0.0
     dwell_days: int = 0
 
@@ -98,7 +98,7 @@ pending_since_day=array([9]))
     waited = wanted & (standing.pending_ids != NOBODY)
     since = np.where(waited, standing.pending_since_day, today)
     loss = (own**2 - best**2) * np.sqrt(np.maximum(today - since, 0) + 1.0)
-    enough = loss >= policy.patience * model.geometry.unit**2
+    enough = loss >= policy.patience * model.inertia
     moves = ~known | (wanted & enough & (today - since >= policy.dwell_days))
     waits = wanted & ~moves
     return Standing(

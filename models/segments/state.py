@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from models.artifact import JSON, Arrays, Meta, integer, matrix, text, texts, vector
+from models.artifact import JSON, Arrays, Meta, integer, matrix, number, text, texts, vector
 from models.checks import DomainError, require
 from models.features import COLUMNS, FeatureSet, Value
 from models.forecast.beta_geometric import MBGNBD
@@ -26,7 +26,7 @@ GEOMETRIES: dict[str, type[Geometry]] = {
     "rfm_rules": Quintiles,
 }
 _BTYD = ("r", "alpha", "a", "b", "unit_days")
-_LABEL = ("key", "suffix", "number", "levels", "own", "failed")
+_LABEL = ("key", "suffix", "number", "levels", "failed")
 
 
 def to_state(model: SegmentModel) -> tuple[Arrays, Meta]:
@@ -60,6 +60,7 @@ def to_state(model: SegmentModel) -> tuple[Arrays, Meta]:
         "horizon_days": horizon,
         "labels": [_entry(label) for label in model.labels],
         "next_id": model.next_id,
+        "inertia": model.inertia,
         "step": model.step,
         "notes": list(model.notes),
     }
@@ -81,6 +82,7 @@ def from_state(arrays: Arrays, meta: Meta) -> SegmentModel:
         labels=labels,
         next_id=integer(meta, "next_id"),
         population=matrix(arrays, "population", (2, d)),
+        inertia=number(meta, "inertia"),
         step=integer(meta, "step"),
         notes=texts(meta, "notes"),
     )
@@ -120,6 +122,5 @@ def _label(entry: JSON) -> Label:
         suffix=text(entry, "suffix"),
         number=integer(entry, "number"),
         levels=(integer(scores, "0"), integer(scores, "1"), integer(scores, "2")),
-        own=text(entry, "own"),
         failed=integer(entry, "failed"),
     )

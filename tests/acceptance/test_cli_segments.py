@@ -235,15 +235,19 @@ def test_a_name_of_ones_own_survives_following_and_training(active, cli):
     settle(active)
     names = {i["segment"]["name"] for i in told(active).values() if i["segment"]["id"] == row["id"]}
     assert names == {"茶友 Regulars"}
-    followed = cli.json("segments", "follow")
-    major, minor = (int(part) for part in done["version"].split("."))
-    assert followed["version"] == f"{major}.{minor + 1}"
-    active.retrain.run(("segments",), reason="again")
+    assert cli.json("segments", "follow")["version"]
+
+    def rename_meanwhile(stage, _):
+        if stage == "publish":
+            cli.run("segments", "rename", str(row["id"]), "While it trained")
+
+    active.retrain.run(("segments",), reason="again", progress=rename_meanwhile)
     rows = {one["id"]: one["name"] for one in cli.json("segments", "list")["segments"]}
-    assert rows[row["id"]] == "茶友 Regulars"
+    assert rows[row["id"]] == "While it trained"
     cli.run("segments", "rename", str(row["id"]), "")
     rows = {one["id"]: one["name"] for one in cli.json("segments", "list")["segments"]}
-    assert rows[row["id"]] != "茶友 Regulars"
+    assert rows[row["id"]] == row["name"]
+    assert "can't be renamed" in cli.run("segments", "rename", str(row["id"]), "Lead", code=1).err
     other = next(name for segment, name in rows.items() if segment != row["id"])
     assert "can't be renamed" in cli.run("segments", "rename", str(row["id"]), other, code=1).err
     assert "can't be renamed" in cli.run("segments", "rename", "99", "x", code=1).err
@@ -258,6 +262,11 @@ def test_centers_follow_by_small_steps_and_refresh_only_reads(active, cli):
     assert {i: r["name"] for i, r in before.items()} == {i: r["name"] for i, r in after.items()}
     now = [active.client.zrange(active.keys.due(n), 0, -1, withscores=True) for n in range(4)]
     assert dues == now, "nobody is refreshed for a minor version"
+
+
+def test_the_help_tells_what_to_install(cli):
+    text = "".join(cli.run("segments", "plot", "--help").out.split())
+    assert "pipinstall'crm-reflex[plots]'" in text
 
 
 @pytest.mark.parametrize("kind", ["scatter", "bars"])

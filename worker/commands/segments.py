@@ -116,7 +116,7 @@ def plot(
     ] = 2_000,
     as_json: AsJson = False,
 ) -> None:
-    """Draw the segments into a file. It needs matplotlib: `pip install 'crm-reflex[plots]'`."""
+    r"""Draw the segments into a file. It needs matplotlib: `pip install 'crm-reflex\[plots]'`."""
     import numpy as np  # noqa: PLC0415  only where it is used
 
     from worker.segment_plots import checked, drawn  # noqa: PLC0415  same
@@ -145,16 +145,16 @@ def rename(
     name: Annotated[str, typer.Argument(help="The new name; '' takes it back.")],
     as_json: AsJson = False,
 ) -> None:
-    """Give a segment a name of your own: it stays, also over trainings."""
-    from worker.follow import rename as renamed  # noqa: PLC0415  numpy: only where it is used
+    """Give a segment a name of your own: it stays with the id, in every version."""
+    from worker.segments import rename as renamed  # noqa: PLC0415  numpy: only where it is used
 
     with session() as active:
-        version, called = renamed(active.models, active.population, active.clock, segment, name)
+        called = renamed(active, segment, name)
         active.bells.ring("refresh")
     if as_json:
-        show_json({"id": segment, "name": called, "version": version})
+        show_json({"id": segment, "name": called})
     else:
-        show(f"segment {segment} is called {called!r} from version {version} on")
+        show(f"segment {segment} is called {called!r} from now on")
 
 
 def follow(as_json: AsJson = False) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from integrations.insight import Segment
+from models.features import rfm
 from models.history import Histories
 from models.segments.lifecycle import lifecycle_label
 from models.segments.model import NOBODY
-from models.segments.settling import settle
+from models.segments.settling import Policy, settle
 from worker.insights.figures import NO_MODEL, to_date
 from worker.insights.lifecycle import lifecycle
 from worker.insights.standing import Place, moved, place, standing
@@ -25,28 +26,28 @@ def add_segments(
     past: Histories,
     calendar: Calendar,
     today: int,
+    policy: Policy,
 ) -> None:
     """The segment that the customer is in, since when, and the one before: who has bought is where
-    the model says, who has not where their life with the shop stands.
+    the model says, who has not where their life with the shop stands, for which there need be none.
     """
-    if live.segments is None:
-        for part in parts:
-            part["abstained"]["segment"] = NO_MODEL
-        return
-    features = live.segments.matrix(past, today)
+    features = rfm(past, today) if live.segments is None else live.segments.matrix(past, today)
     opened = [one.previous.opening(today).place for one in subjects]
-    settled = settle(live.segments, features, standing(opened), today)
-    names = dict(zip(live.segments.ids.tolist(), live.segments.names, strict=True))
     without = [i for i in range(len(subjects)) if features[i, 1] == 0]
     lives = lifecycle([subjects[i].view for i in without], calendar, today)
-    stages = dict(zip(without, lives, strict=True))
-    for i, (part, before) in enumerate(zip(parts, opened, strict=True)):
-        if i in stages:
-            now, name = moved(before, stages[i], today), lifecycle_label(stages[i]).name()
-        else:
-            now = place(settled, i, before)
-            name = names[now.segment_id]
-        part["segment"] = _segment(now, name)
+    for i, stage in zip(without, lives, strict=True):
+        now = moved(opened[i], stage, today)
+        parts[i]["segment"] = _segment(now, lifecycle_label(stage).name())
+    bought = [i for i in range(len(subjects)) if features[i, 1] > 0]
+    if live.segments is None:
+        for i in bought:
+            parts[i]["abstained"]["segment"] = NO_MODEL
+        return
+    settled = settle(live.segments, features, standing(opened), today, policy)
+    names = dict(zip(live.segments.ids.tolist(), live.segments.names, strict=True))
+    for i in bought:
+        now = place(settled, i, opened[i])
+        parts[i]["segment"] = _segment(now, names[now.segment_id])
 
 
 def _segment(now: Place, name: str) -> Segment:

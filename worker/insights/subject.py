@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from models.segments.settling import DEFAULT, Policy
 from worker.currencies import Rates
 from worker.feedback import NO_HOLDOUT, Holdout
 from worker.insights.shelf import Shelf
@@ -64,6 +65,7 @@ class Options(NamedTuple):
     holdout  who gets no recommendations
     horizons_days  of forecasts, beside 30 and 90
     rates    into the currency; None = no money of another one is known
+    policy   when a customer moves to another segment
     """
 
     currency: str
@@ -73,3 +75,4 @@ class Options(NamedTuple):
     holdout: Holdout = NO_HOLDOUT
     horizons_days: tuple[int, ...] = ()
     rates: Rates | None = None
+    policy: Policy = DEFAULT

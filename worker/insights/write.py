@@ -39,7 +39,7 @@ def write(
     unknown = unpriced(views, options.currency)
     add_history(parts, past, today, options.currency, unknown)
     add_forecasts(parts, live, past, today, options, unknown)
-    add_segments(parts, live, subjects, past, calendar, today)
+    add_segments(parts, live, subjects, past, calendar, today, options.policy)
     add_lists(parts, live, index, subjects, calendar, today, options)
     add_audiences(parts, live, subjects, calendar, now_s, options.currency)
     as_of = datetime.fromtimestamp(now_s, UTC)

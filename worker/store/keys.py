@@ -220,8 +220,14 @@ class Keys:
         return self._all("bell:" + stage)
 
     def models(self) -> str:
-        """HASH model kind -> current version; kind and version -> newest minor; generation."""
+        """HASH model kind -> current version; kind and version -> newest minor; generation;
+        kind and `ids` -> the first segment id that no version has given.
+        """
         return self._all("models")
+
+    def segment_names(self) -> str:
+        """HASH segment id -> the name that the operator gave it."""
+        return self._all("segment-names")
 
     def model(self, kind: str, version: int) -> str:
         """STRING: one immutable model version."""

@@ -164,6 +164,20 @@ class ModelStore:
         """The number that the next version of a kind gets."""
         return max((number for number, _ in self.versions(kind)), default=0) + 1
 
+    def next_segment_id(self) -> int:
+        """The first id that no version of the segments has given, also if it never went live."""
+        return int(self._client.hget(self._keys.models(), "segments:ids") or 1)
+
+    def names(self) -> dict[int, str]:
+        """The operator's names of segments, by id."""
+        rows = self._client.hgetall(self._keys.segment_names())
+        return {int(segment): name.decode() for segment, name in rows.items()}
+
+    def name(self, segment: int, name: str) -> None:
+        """Give a segment the operator's name in all versions; "" takes it back."""
+        keys = [self._keys.models(), self._keys.segment_names()]
+        self._scripts.run("rename", keys, [segment, name])
+
     def publish_as(
         self,
         version: int,
@@ -198,7 +212,8 @@ class ModelStore:
         log = _log_entry(kind, version, parent, at_s, why) if is_live else ""
         token, expected = ("", "") if claim is None else (claim.token, str(claim.parent))
         decided = "" if verdict is None else encode(verdict)
-        args = [kind, version, value, at_s, log, token, expected, decided]
+        ids = int(meta["model"].get("next_id", 0)) if "model" in meta else 0
+        args = [kind, version, value, at_s, log, token, expected, decided, ids]
         result = int(self._scripts.run("publish", keys, args))
         if result != 1:
             self._storage.forget(value)

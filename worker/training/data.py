@@ -39,6 +39,7 @@ class TrainingData(NamedTuple):
     catalog     what is known of items
     watermarks  where each shard stood before it was read
     tell        hears what part of a fit is done, 0 to 1; raises to end it
+    next_segment_id  the first that no version has given
     """
 
     at_s: int
@@ -52,6 +53,7 @@ class TrainingData(NamedTuple):
     catalog: Mapping[str, Attributes] = NO_CATALOG
     watermarks: tuple[Watermark, ...] = ()
     tell: Callable[[float], None] = lambda _: None
+    next_segment_id: int = 1
 
     @property
     def buyers(self) -> int:

@@ -24,8 +24,6 @@ Rows: TypeAlias = NDArray[np.float64]
 
 #: Days of the closed window, as segments look ahead.
 HORIZON_DAYS: Final = 90
-#: Their centers are means of customers, at the nearest optimum or near it.
-_SETTLED: Final = frozenset({"kmeans", "minibatch"})
 FOLDS: Final = 5
 _SURE: Final = 2.0  # standard errors
 #: Of AUC, that centers of today may tell less of customers as they were at the window's beginning.
@@ -92,7 +90,7 @@ def _clearly_worse(told: dict[str, Any] | None) -> list[str]:
 
 def unsettled_by(model: SegmentModel, table: Rows) -> float:
     """Inertia over what the centers could reach; 1 for segments that have no such centers."""
-    if model.algorithm not in _SETTLED:
+    if not model.is_settled:
         return 1.0
     ratio = inertia_ratio(model.points(table), model.geometry.centers)
     return ratio * (1.0 - len(model.ids) / len(table))  # what a fit on so few gains by itself

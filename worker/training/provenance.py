@@ -127,6 +127,7 @@ def _segments(data: TrainingData, arrays: Arrays, model: Mapping[str, Any]) -> d
         metric(name, row[name], None, None, "the choice: the last window, customers held out")
         for row in model.get("choice", {}).get("ways", ())
         if (row["algorithm"], row["k"]) == (made.algorithm, len(made.ids))
+        and row["kept"] == model["choice"]["kept"]
         for name in ("auc", "spend_gini", "stability")
     ]
     return {

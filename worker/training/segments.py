@@ -2,51 +2,80 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models.artifact import Arrays, Meta
 from models.checks import ModelError
-from models.segments.choosing import CANDIDATES, SIZES, Choice, Score, choose
+from models.segments.choosing import CANDIDATES, SIZES, UNCOUNTED, Choice, Score, choose
 from models.segments.fit import fit_segments
 from models.segments.model import SegmentModel
 from models.segments.promoting import Decision, decide
 from models.segments.state import to_state
+from worker.refresh_rules import Division
 from worker.training.data import TrainingData
 
-#: Another algorithm or number than the live ones must gain so much: people know these segments.
+#: Another division, or the live one measured anew, must gain so much: people know these segments.
 WORTH_A_CHANGE: Final = 0.02
 
 
-def fit(data: TrainingData, algorithm: str = "", k: int = 0) -> tuple[Arrays, Meta]:
+class Way(NamedTuple):
+    """One way to divide the customers.
+
+    k     None = as the height or the algorithm makes it
+    anew  scaling and parameters are fitted too, not taken over from the live version
+    """
+
+    algorithm: str
+    k: int | None
+    anew: bool
+
+
+def fit(data: TrainingData, *, feature_set: str = "shipped") -> tuple[Arrays, Meta]:
     """The state of a new version, whose ids continue those of the live one.
 
-    algorithm, k  as set by somebody; "" and 0 = chosen by what the last window speaks for
-
-    Its meta holds the `choice` (every way that was tried, the best first) and what the `gate` says.
-    Where the gate stops another division than the live one, the live one is fitted anew instead.
+    What is not set in `data.rules.division` is chosen by what the last window speaks for. Its meta
+    holds the `choice` (every way that was tried, the best first) and what the `gate` says. Where
+    the gate stops another division than the live one, the live one is fitted on instead.
     """
     rng = np.random.default_rng(data.at_s)
-    live = data.live.segments
-    choice, why = _choice(data, rng, algorithm, k)
-    ways = _ways(live, choice, algorithm, k)
-    model, decision = _fitted(data, ways[0], rng)
+    live, division = data.live.segments, data.rules.division
+    held = live if live is not None and _is_as_set(live, division) else None
+    choice, why = _choice(data, rng, division, held, feature_set)
+    ways = _ways(live, held, choice, division)
+    way = ways[0]
+    model, decision = _fitted(data, way, rng, feature_set)
     if not decision.promote and len(ways) > 1:
-        why = f"{ways[0][0]} with {ways[0][1]} segments was stopped: {'; '.join(decision.reasons)}"
-        model, decision = _fitted(data, ways[1], rng)
+        why = f"{way.algorithm} with {way.k} segments was stopped: {'; '.join(decision.reasons)}"
+        way = ways[1]
+        model, decision = _fitted(data, way, rng, feature_set)
     arrays, state = to_state(model)
     table = [] if choice is None else [_row(score) for score in choice.scores]
+    chosen: Meta = {"ways": table, "note": why, "kept": live is not None and not way.anew}
     gate = {**decision._asdict(), "reasons": list(decision.reasons)}
-    return arrays, {**state, "choice": {"ways": table, "note": why}, "gate": gate}
+    return arrays, {**state, "choice": chosen, "gate": gate}
+
+
+def _is_as_set(live: SegmentModel, division: Division) -> bool:
+    """Is the live division one that the settings ask for?"""
+    is_counted = live.algorithm not in UNCOUNTED and division.height is None
+    return division.algorithm in {"", live.algorithm} and (
+        not is_counted or division.k in {0, len(live.ids)}
+    )
 
 
 def _choice(
-    data: TrainingData, rng: np.random.Generator, algorithm: str, k: int
+    data: TrainingData,
+    rng: np.random.Generator,
+    division: Division,
+    held: SegmentModel | None,
+    feature_set: str,
 ) -> tuple[Choice | None, str]:
     """What the window that has just closed speaks for; None and the reason where it cannot."""
-    if algorithm and k:
+    is_set = division.k or division.algorithm in UNCOUNTED
+    if division.height is not None or (division.algorithm and is_set and held is None):
         return None, "algorithm and number are set"
     try:
         with threadpool_limits(1):  # many small fits: threads would wait for each other
@@ -54,8 +83,10 @@ def _choice(
                 data.past,
                 data.today,
                 rng=rng,
-                algorithms=(algorithm,) if algorithm else CANDIDATES,
-                sizes=(k,) if k else SIZES,
+                feature_set=feature_set,
+                algorithms=(division.algorithm,) if division.algorithm else CANDIDATES,
+                sizes=(division.k,) if division.k else SIZES,
+                live=held,
                 progress=data.tell,
             )
     except ModelError as error:
@@ -64,26 +95,44 @@ def _choice(
 
 
 def _ways(
-    live: SegmentModel | None, choice: Choice | None, algorithm: str, k: int
-) -> list[tuple[str, int | None]]:
-    """(algorithm, number) to try: what is set, or was chosen; then as the live ones are."""
-    as_live = ("kmeans", None) if live is None else (live.algorithm, len(live.ids))
+    live: SegmentModel | None,
+    held: SegmentModel | None,
+    choice: Choice | None,
+    division: Division,
+) -> list[Way]:
+    """The ways to try: the best one, then the live one; that one alone unless much is to be gained.
+
+    held  the live segments, if they are what the settings ask for
+    """
+    kept = None if held is None else Way(held.algorithm, len(held.ids), anew=False)
     if choice is None or choice.fallback:
-        return [(algorithm or as_live[0], k or as_live[1])]
-    best = (choice.algorithm, choice.k)
-    if live is None or algorithm or k or best == as_live:
+        number = None if live is None else len(live.ids)
+        return [kept or Way(division.algorithm or "kmeans", division.k or number, anew=False)]
+    best = Way(choice.algorithm, choice.k, anew=True)
+    if kept is None or choice.live is None:
         return [best]
-    held = [one.gain for one in choice.scores if (one.algorithm, one.k) == as_live]
-    if held and choice.scores[0].gain - held[0] < WORTH_A_CHANGE:
-        return [as_live]
-    return [best, as_live]
+    worth = max(WORTH_A_CHANGE, choice.customers**-0.5)  # so uncertain are a small shop's figures
+    if choice.scores[0].gain - choice.live.gain < worth:
+        return [kept]
+    return [best, kept]
 
 
 def _fitted(
-    data: TrainingData, way: tuple[str, int | None], rng: np.random.Generator
+    data: TrainingData, way: Way, rng: np.random.Generator, feature_set: str
 ) -> tuple[SegmentModel, Decision]:
-    live, (algorithm, k) = data.live.segments, way
-    model = fit_segments(data.past, data.today, rng=rng, algorithm=algorithm, k=k, previous=live)
+    live = data.live.segments
+    model = fit_segments(
+        data.past,
+        data.today,
+        rng=rng,
+        algorithm=way.algorithm,
+        k=way.k,
+        feature_set=feature_set,
+        height=data.rules.division.height,
+        previous=live,
+        anew=way.anew,
+        first_id=data.next_segment_id,
+    )
     table = model.matrix(data.past, data.today)
     bought = table[:, 1] > 0
     # Live segments that could not be made as asked, of too few customers, are nothing to defend.

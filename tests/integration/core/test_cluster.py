@@ -172,6 +172,8 @@ def test_events_go_all_the_way_on_three_nodes_and_every_script_runs(
 
 def undoes_a_training(runtime):
     assert not runtime.models.promote("segments", 1, 0), "it is live already"
+    runtime.models.name(1, "VIP")
+    assert runtime.models.names() == {1: "VIP"}
     runtime.desk.request("segments", "check", 0)
     assert runtime.desk.cancel("segments")
     rolls_out_a_version(runtime)

@@ -28,7 +28,9 @@ def segments(lapsed_days=60):
     """Two segments apart in recency: who has just bought, and who did so `lapsed_days` ago."""
     centers = np.log1p([[0.0, 1.0, 1000.0], [lapsed_days, 1.0, 1000.0]]) / 3.0
     scaling = Scaling(np.zeros(3), np.full(3, 3.0))
-    return replace(on_a_line(0.0, 2.0), scaling=scaling, geometry=Centroids(centers))
+    apart = (centers[1, 0] - centers[0, 0]) ** 2
+    model = replace(on_a_line(0.0, 2.0), scaling=scaling, geometry=Centroids(centers))
+    return replace(model, inertia=0.3 * apart)
 
 
 def swapped():
@@ -170,7 +172,7 @@ class TestReasons:
             silent={"days_since": "last_order", "above": 3},
         )
         shop.refresh()
-        assert shop.moves() == [(None, "german", "model")]
+        assert shop.moves(kind="rule") == [(None, "german", "model")]
         shop.tell(shop.buys())
         shop.refresh()
         shop.sleep(5)
@@ -178,11 +180,11 @@ class TestReasons:
         shop.refresh()
         shop.book().remove("german")
         shop.refresh()
-        assert shop.moves() == [
+        assert shop.moves(kind="rule") == [
             (None, "german", "model"), (None, "buyer", "event"), (None, "silent", "clock"),
             ("silent", None, "event"), ("german", None, "model"),
         ]  # fmt: skip
-        assert shop.moves(kind="segment") == []
+        assert shop.moves(kind="segment") == [(None, NEWCOMER, "event"), (NEWCOMER, None, "event")]
 
     def test_a_rule_over_segments_follows_them_for_their_reasons(self, shop):
         shop.publish(segments())

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models.features import FeatureSet
-from models.segments.fit import fit_matrix
+from models.segments.fit import ALGORITHMS, fit_matrix
+from models.segments.following import follow
 from models.segments.geometry import Centroids
 from models.segments.kmeans import SPARE, WORTH
 from models.segments.labels import Label
@@ -40,6 +41,7 @@ def segment_models(draw):
         labels=labels,
         next_id=100,
         population=np.zeros((2, 3)),
+        inertia=draw(st.floats(0, 9)),
     )
 
 
@@ -70,6 +72,39 @@ def test_batches_change_nothing_and_settled_customers_stay(model, features, marg
     assert ((settled.ids == start.ids) | (settled.ids == whole.ids)).all()
     nearest = start._replace(ids=whole.ids)
     assert (settle(model, features, nearest, 9, policy).ids == whole.ids).all()
+
+
+@given(segment_models(), FEATURES, st.randoms(use_true_random=False))
+def test_the_sequence_of_customers_changes_nothing_in_settling_and_following(model, table, random):
+    order = list(range(len(table)))
+    random.shuffle(order)
+    start = unsettled(len(table))._replace(ids=np.resize(model.ids, len(table)))
+    settled = settle(model, table, start, 9)
+    shuffled = settle(model, table[order], type(start)(*(one[order] for one in start)), 9)
+    np.testing.assert_equal(shuffled, type(start)(*(one[order] for one in settled)))
+    centers = [follow(model, rows).model.geometry.centers for rows in (table, table[order])]
+    np.testing.assert_array_equal(*centers)
+
+
+@given(st.sampled_from(ALGORITHMS), st.integers(0, 2**31), st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=12)
+def test_the_sequence_of_customers_changes_nothing_in_a_fit(algorithm, seed, random):
+    table = np.random.default_rng(seed).lognormal(2, 2, (60, 3))
+    order = list(range(len(table)))
+    random.shuffle(order)
+    one, other = (
+        fit_matrix(
+            rows,
+            FeatureSet("rfm", np.ones(3)),
+            rng=np.random.default_rng(seed),
+            algorithm=algorithm,
+            k=3,
+        )
+        for rows in (table, table[order])
+    )
+    np.testing.assert_array_equal(one.geometry.centers, other.geometry.centers)
+    assert one.labels == other.labels
+    np.testing.assert_array_equal(assign(one, table).ids[order], assign(other, table[order]).ids)
 
 
 @given(POINTS, POINTS, st.randoms(use_true_random=False))

@@ -16,10 +16,11 @@ from models.segments.explaining import explain, natural_centers
 from models.segments.fit import ALGORITHMS, fit_matrix, fit_segments
 from models.segments.following import BOUND, follow
 from models.segments.geometry import median_gap
+from models.segments.kmeans import FAR_BETTER
 from models.segments.labels import Label, vocabulary
 from models.segments.lifecycle import BROWSING, LEAD, NEWCOMER, lifecycle_ids, lifecycle_label
-from models.segments.model import OUTLIERS, assign, rename
-from models.segments.promoting import MUCH_BETTER, decide
+from models.segments.model import OUTLIERS, assign, check_name, with_names
+from models.segments.promoting import decide
 from models.segments.rfm_rules import KEYS
 
 RFM = FeatureSet("rfm", np.ones(3))
@@ -99,6 +100,9 @@ class TestEveryAlgorithm:
         table[0] = (0.0, 1e5, 1e12)
         found = assign(fitted(algorithm, table), table)
         assert np.isfinite(found.distance).all()
+        assert any(
+            "1 of the customers lie far beyond" in note for note in fitted(algorithm, table).notes
+        )
         others = [np.bincount(found.ids[at : at + 200]).argmax() for at in (0, 200, 400)]
         assert len(set(others)) == 3
 
@@ -150,9 +154,23 @@ def test_dbscan_finds_whom_no_group_holds():
 
 
 def test_dbscan_on_nothing_but_noise_says_so_and_makes_one_segment():
+    scattered = np.expm1(np.random.default_rng(1).uniform(0, 9, (30, 3)))
+    noise = fitted("dbscan", scattered)
+    assert noise.names == ("Everyone",)
+    assert "dense enough" in noise.notes[-1]
+    assert (assign(noise, scattered).ids == 1).all()
     alike = fitted("dbscan", np.ones((40, 3)))
     assert alike.names == ("Everyone",)
-    assert "dense enough" in alike.notes[-1]
+    assert alike.notes == ("All customers are alike: they are one segment.",)
+
+
+def test_dbscan_where_most_are_alike_finds_them_and_leaves_the_others_out():
+    table = np.vstack((np.tile([30.0, 1.0, 1_000.0], (950, 1)), shop(1, 60)[:50]))
+    model = fitted("dbscan", table)
+    ids = assign(model, table).ids
+    assert set(ids[:950].tolist()) == {1}
+    assert (ids[950:] == OUTLIERS).mean() > 0.5
+    assert not any("dense enough" in note for note in model.notes)
 
 
 def test_agnes_is_cut_by_height():
@@ -205,19 +223,33 @@ def test_live_segments_that_no_longer_fit_at_all_keep_nobody_where_they_are():
     refit = fitted("kmeans", table, previous=live)
     found = decide(refit, live, table, table, scheduled=True)
     assert found.promote
-    assert found.inertia_ratio < MUCH_BETTER
+    assert found.inertia_ratio < FAR_BETTER
 
 
 def test_an_operator_names_a_segment_but_not_as_another_one_is_called():
     model = fitted("kmeans")
-    renamed = rename(model, 2, "  Regulars ")
+    check_name(model, 2, "Regulars")
+    renamed = with_names(model, {2: "Regulars", 9: "of a segment that is gone"})
     assert renamed.names[1] == renamed.label(2).name("zh") == "Regulars"
-    assert rename(renamed, 2, "").names == model.names
-    for bad in (model.names[0], "x" * 81):
+    assert with_names(renamed, {}) == model
+    for bad in (model.names[0], model.label(1).name("zh"), "x" * 81, "Lead", "潜在客户"):
         with pytest.raises(DomainError):
-            rename(model, 2, bad)
+            check_name(model, 2, bad)
     with pytest.raises(DomainError, match="segment 99"):
-        rename(model, 99, "x")
+        check_name(model, 99, "x")
+
+
+def test_names_stay_distinct_whatever_operators_and_trainings_bring_together():
+    model = fitted("kmeans")
+    ours = model.names
+    taken = with_names(model, {1: ours[1], 3: ours[2]})
+    assert taken.names == (ours[1], f"{ours[1]} (2)", ours[2])
+    twice = with_names(model, {1: "VIP", 2: "VIP"})
+    assert twice.names == ("VIP", *ours[1:])
+    renamed = with_names(model, {1: "VIP"})
+    check_name(renamed, 2, ours[0])
+    back = with_names(renamed, {2: ours[0]})
+    assert back.names[:2] == (f"{ours[0]} (2)", ours[0])
 
 
 def test_every_word_is_there_in_english_and_chinese_and_no_two_names_are_alike():

@@ -199,8 +199,23 @@ def test_a_living_name_stays_until_its_rule_has_failed_clearly_in_two_retrains()
     assert names(gone, once) == ("Lapsed",)
 
 
-def test_the_name_that_an_operator_gave_outlives_every_rule():
-    gone = np.array([[0.9, -0.9, -0.9]])
-    kept = label_segments(gone, label_segments(gone, [Label("champions", own="Our best")]))
-    assert kept[0].name() == kept[0].name("zh") == "Our best"
-    assert kept[0].key == "lapsed"
+def test_what_a_segment_is_no_more_it_is_not_called_either(model):
+    everyone = fit_segments(np.ones((40, 3)), rng=np.random.default_rng(0))
+    assert everyone.names == ("Everyone",)
+    divided = fit_segments(shop(), k=3, rng=np.random.default_rng(0), previous=everyone)
+    assert 1 in divided.ids
+    assert "Everyone" not in divided.names
+    ruled = fit_segments(shop(), rng=np.random.default_rng(0), algorithm="rfm_rules")
+    again = fit_segments(shop(), k=3, rng=np.random.default_rng(0), previous=ruled)
+    assert set(again.names) == set(model.names)
+
+
+def test_ids_that_another_version_has_had_are_never_given_again(model):
+    rng = np.random.default_rng(0)
+    kept_back = fit_segments(shop(), k=4, rng=rng, previous=model)
+    other = fit_segments(shop(5), k=4, rng=rng, previous=model, first_id=kept_back.next_id)
+    fresh = set(other.ids.tolist()) - set(model.ids.tolist())
+    assert fresh.isdisjoint(kept_back.ids.tolist())
+    assert other.next_id > kept_back.next_id
+    alone = fit_segments(shop(), k=3, rng=rng, first_id=9)
+    assert alone.ids.tolist() == [9, 10, 11]

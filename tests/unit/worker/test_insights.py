@@ -58,6 +58,8 @@ class TestWithoutModels:
         (told,) = written([seen("bob", viewed("bob", "tea", "v"))])
         assert told.historic_number_of_orders == 0
         assert told.historic_clv is told.currency is told.average_days_between_orders is None
+        assert told.segment.name == "Lead"
+        assert "segment" not in told.abstained
 
     def test_orders_in_another_currency_are_orders_without_money(self):
         (told,) = written([buyer("ann", 0, 10, currency="USD")])

@@ -1,13 +1,19 @@
 """What a training of segments chooses, what it keeps of the choice, and what the gate stops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from models.checks import DomainError
 from models.history import from_orders
 from models.segments import state
 from models.segments.choosing import SIZES
+from models.segments.fit import ALGORITHMS
+from models.segments.model import assign
+from models.segments.scaling import Scaling
 from worker.live import Live
-from worker.refresh_rules import RefreshRules
+from worker.refresh_rules import Division, RefreshRules
 from worker.training.data import TrainingData
 from worker.training.segments import fit
 from worker.views import Calendar
@@ -16,7 +22,7 @@ RULES = RefreshRules(50, 86_400, "UTC", "EUR", 3, 3, 30, ())
 TODAY = 400
 
 
-def data(live=None, customers=240, factor=1, seed=0):
+def data(live=None, customers=240, factor=1, seed=0, **division):
     rng = np.random.default_rng(seed)
     who, day = [], []
     for one in range(customers):
@@ -26,8 +32,13 @@ def data(live=None, customers=240, factor=1, seed=0):
         who += [one] * len(days)
         day += days.tolist()
     past = from_orders(customers, np.array(who), np.array(day), rng.integers(500, 5_000, len(who)))
+    return known_as(past, live, **division)
+
+
+def known_as(past, live=None, **division):
+    rules = RULES._replace(division=Division(**division))
     return TrainingData(
-        86_400 * TODAY, TODAY, [], past, Calendar("UTC"), RULES, 0.1, Live(segments=live)
+        86_400 * TODAY, TODAY, [], past, Calendar("UTC"), rules, 0.1, Live(segments=live)
     )
 
 
@@ -46,10 +57,53 @@ def test_the_choice_is_kept_with_the_version_and_the_best_is_what_was_fitted(fir
 
 
 def test_what_is_set_is_not_chosen():
-    arrays, meta = fit(data(), "agnes", 4)
+    arrays, meta = fit(data(algorithm="agnes", k=4))
     model = state.from_state(arrays, meta)
     assert (model.algorithm, len(model.ids)) == ("agnes", 4)
-    assert meta["choice"] == {"ways": [], "note": "algorithm and number are set"}
+    assert meta["choice"]["ways"] == []
+    assert meta["choice"]["note"] == "algorithm and number are set"
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_can_be_set_and_stays_from_training_to_training(algorithm):
+    model = state.from_state(*fit(data(algorithm=algorithm)))
+    assert model.algorithm == algorithm
+    again, meta = fit(data(model, algorithm=algorithm))
+    live = state.from_state(again, meta)
+    assert live.algorithm == algorithm
+    assert set(live.ids.tolist()) & set(model.ids.tolist())
+
+
+def test_a_height_cuts_the_tree_of_a_training():
+    low, high = (
+        state.from_state(*fit(data(algorithm="agnes", height=height))) for height in (5.0, 1e9)
+    )
+    assert len(high.ids) == 1 < len(low.ids)
+
+
+def test_every_algorithm_but_the_rules_competes(first):
+    assert {way["algorithm"] for way in first[1]["choice"]["ways"]} == set(ALGORITHMS) - {
+        "rfm_rules"
+    }
+
+
+def test_a_retraining_keeps_what_the_live_segments_are_measured_by(first):
+    live = state.from_state(*first)
+    arrays, meta = fit(data(live, seed=1))
+    again = state.from_state(arrays, meta)
+    assert meta["choice"]["kept"]
+    assert any(way["kept"] for way in meta["choice"]["ways"])
+    np.testing.assert_array_equal(again.scaling.center, live.scaling.center)
+    assert again.features.value == live.features.value
+
+
+def test_what_measures_them_is_fitted_anew_where_that_tells_much_more_of_the_window(first):
+    live = state.from_state(*first)
+    blind = replace(live, scaling=Scaling(live.scaling.center + 50, live.scaling.spread))
+    arrays, meta = fit(data(blind))
+    again = state.from_state(arrays, meta)
+    assert not meta["choice"]["kept"]
+    assert (again.scaling.center < 20).all()
 
 
 def test_a_shop_without_a_closed_window_gets_segments_and_the_reason():
@@ -70,7 +124,55 @@ def test_a_refit_on_the_same_customers_goes_live_with_its_ids(first):
 
 def test_another_number_that_would_move_a_crowd_is_stopped_with_the_reason(first):
     live = state.from_state(*first)
-    shop = data(live)
-    _, meta = fit(shop, live.algorithm, len(live.ids) + 3)
+    shop = data(live, algorithm=live.algorithm, k=len(live.ids) + 3)
+    _, meta = fit(shop)
     assert not meta["gate"]["promote"]
     assert any("would move" in reason for reason in meta["gate"]["reasons"])
+
+
+def shop_of(who, day, amount):
+    return from_orders(max(who) + 1, np.array(who), np.array(day), np.array(amount))
+
+
+def test_customers_all_alike_are_one_segment_of_everyone():
+    for bought in ([300], [100, 200, 300]):
+        who = list(range(40)) * len(bought)
+        days = np.repeat(bought, 40)
+        arrays, meta = fit(known_as(shop_of(who, days, [500] * len(who))))
+        assert state.from_state(arrays, meta).names == ("Everyone",)
+        assert any("alike" in note for note in meta["notes"])
+
+
+def test_one_whale_is_told_and_owns_no_segment():
+    rng = np.random.default_rng(0)
+    who = list(range(200)) * 2 + [0] * 300
+    days, money = rng.integers(0, TODAY, len(who)), rng.integers(500, 9_000, len(who))
+    money[400:] = 10**12
+    past = shop_of(who, days, money)
+    arrays, meta = fit(known_as(past))
+    model = state.from_state(arrays, meta)
+    assert any("1 of the customers lie far beyond" in note for note in meta["notes"])
+    ids = assign(model, model.matrix(past, TODAY)).ids
+    assert (ids == ids[0]).sum() > 1
+
+
+def test_customers_who_never_paid_and_too_few_of_them_are_divided_by_what_is_left():
+    rng = np.random.default_rng(0)
+    who = list(range(100)) * 2
+    arrays, meta = fit(known_as(shop_of(who, rng.integers(0, TODAY, 200), [0] * 200)))
+    assert any("money_minor" in note for note in meta["notes"])
+    assert len(state.from_state(arrays, meta).ids) > 1
+    who = list(range(31)) * 2
+    few = shop_of(who, rng.integers(0, TODAY, 62), rng.integers(500, 9_000, 62))
+    arrays, meta = fit(known_as(few))
+    assert len(state.from_state(arrays, meta).ids) == 3
+    assert any("were asked for; 31 customers" in note for note in meta["notes"])
+
+
+def test_money_that_is_no_number_stops_the_training(monkeypatch):
+    young = data()._replace(today=30)
+    table = np.ones((60, 11))
+    table[7, 2] = np.nan
+    monkeypatch.setattr("models.segments.fit.feature_matrix", lambda *_: table)
+    with pytest.raises(DomainError, match="row 7"):
+        fit(young)
