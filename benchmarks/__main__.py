@@ -5,6 +5,7 @@ latency       from XADD to the CRM's receipt at 200 events/s
 neighbors     similar customers under events: time, exactness, memory, others' lists
 delivery      calls saved and limits used, rows/s against a bare loop, recovery from an outage
 replay_check  20 worker kills and 3 server kills under 50,000 events, compared with a replay
+watchdog      who hangs is ended within 45 s, nobody while the server is away for 60 s (minutes)
 segments      a year replayed: segments that follow, stay and mean something (a minute)
 forecasts     our choice of forecast on Complete Journey beside its peers (minutes)
 refresh       CPU of refreshing forecasts, level 1 and 2
@@ -31,6 +32,7 @@ from benchmarks import (
     replay_check,
     retraining,
     segments,
+    watchdog,
 )
 from benchmarks.recommendations import __main__ as recommendations
 
@@ -39,6 +41,7 @@ ALL: dict[str, Callable[[Sequence[str]], int]] = {
     "neighbors": neighbors.main,
     "delivery": delivery.main,
     "replay_check": replay_check.main,
+    "watchdog": watchdog.main,
     "pipeline": pipeline.main,
     "segments": segments.main,
     "forecasts": forecasts.main,

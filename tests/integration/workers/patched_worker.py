@@ -15,35 +15,12 @@ import sys
 import time
 from pathlib import Path
 
-from kombu.transport.redis import Channel
-
+from benchmarks.faulty_worker import hang, train
 from worker.heart import Heart
-from worker.retrain import Retrain
 from worker.serve import run_worker
 from worker.settings import Settings
 from worker.store.ingesting import Line
 from worker.store.models import ModelStore
-
-
-def hang(flag: Path) -> None:
-    ask = Channel._brpop_start
-
-    def ask_unless_hung(self, *args, **kwargs):
-        if not flag.exists():
-            return ask(self, *args, **kwargs)
-        return None
-
-    Channel._brpop_start = ask_unless_hung
-
-
-def train(flag: Path) -> None:
-    def serve(self, progress=None):
-        flag.with_suffix(".started").touch()
-        while flag.exists():
-            time.sleep(0.05)
-        return []
-
-    Retrain.serve = serve
 
 
 def stop(flag: Path) -> None:

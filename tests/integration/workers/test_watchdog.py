@@ -90,6 +90,21 @@ def test_no_worker_is_ended_while_the_server_does_not_answer(server, runtime, tm
         assert process.poll() is None
 
 
+def test_no_worker_is_ended_while_the_server_refuses_connections(server, runtime, tmp_path):
+    with worker(server, "hang", tmp_path / "never", "refresh") as process:
+        eventually(lambda: reports(runtime), within_s=40)
+        server.kill()
+        deadline = time.monotonic() + 3 * STALL_S
+        while time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.1)
+        server.start()
+        (name,) = reports(runtime)
+        received = reports(runtime)[name]["received"]
+        eventually(lambda: reports(runtime)[name]["received"] > received, within_s=60)
+        assert process.poll() is None
+
+
 def test_no_worker_is_ended_while_a_training_runs(server, runtime, tmp_path):
     flag = tmp_path / "training"
     flag.touch()
