@@ -8,7 +8,8 @@ ORDERS is a parquet file of orders and refunds (cust, ts, amount, skus, kind), o
 online      ours and others after each day, against the better of a cold (10 starts) and a warm
             refit on that day: inertia above it, adjusted Rand index to it (means of the checks
             every 28 days), and processor time per customer seen
-retrain     share of customers that a refit every 28 days moves, and the inertia it leaves
+retrain     share of customers that a training every 28 days moves, with choice and gate as in the
+            worker, and the inertia that it leaves
 flapping    daily settling while the centers follow: changes, changes back within 14 days, inertia
 meaning     AUC of "buys in the next window" by the mean outcome of the customer's segment in the
             closed window: segments as shipped (and by the nine columns), the purchase model's own
@@ -35,13 +36,20 @@ from threadpoolctl import threadpool_limits
 
 from models.features import FeatureSet, feature_matrix, fit_features
 from models.history import Histories, cut, from_orders
+from models.segments import state
 from models.segments.fit import fit_matrix
 from models.segments.following import SAMPLE, follow
 from models.segments.geometry import squared_distances
 from models.segments.kmeans import inertia
 from models.segments.model import SegmentModel, nearest_ids
 from models.segments.settling import settle, unsettled
+from worker.live import Live
+from worker.refresh_rules import Division, RefreshRules
+from worker.training.data import TrainingData
+from worker.training.segments import fit
+from worker.views import Calendar
 
+DAY_S = 86_400
 CHECK_DAYS = 28
 BACK_DAYS = 14
 FLAP_DAYS = 180
@@ -116,7 +124,7 @@ class Replay:
     def __init__(self, shop: Shop, features: str, k: int, days: int) -> None:
         self.shop = shop
         known = cut(shop.past, shop.start)
-        self.features = fit_features(features, known, shop.start, horizon_days=shop.horizon_days)
+        self.features = fit_features(features, known, shop.start)
         self.k = k
         table = self._table(shop.start)[1]
         self.model = fit_matrix(table, self.features, rng=np.random.default_rng(0), k=k)
@@ -141,18 +149,21 @@ class Replay:
         """Days on which everything is compared with a refit."""
         return [*range(CHECK_DAYS, self.days, CHECK_DAYS), self.days]
 
-    def references(self) -> dict[int, tuple[np.ndarray, float]]:
+    def references(self) -> dict[int, Sequence[Any]]:
         """Centers and inertia of the better of a cold and a warm refit on each check day."""
         live = self.model.geometry.centers
         found = {}
         for day in self.checks:
-            points = self.rows[day].points
-            cold = KMeans(self.k, n_init=10, random_state=day).fit(points)
-            warm = KMeans(self.k, init=live, n_init=1).fit(points)
-            best = min(cold, warm, key=lambda one: one.inertia_)
-            found[day] = best.cluster_centers_, best.inertia_ / len(points)
-            live = warm.cluster_centers_
+            *found[day], live = refit(self.rows[day].points, live, day)
         return found
+
+
+def refit(points: np.ndarray, live: np.ndarray, seed: int) -> tuple[np.ndarray, float, np.ndarray]:
+    """Centers and inertia of the better of a cold and a warm refit, and centers of the warm one."""
+    cold = KMeans(len(live), n_init=10, random_state=seed).fit(points)
+    warm = KMeans(len(live), init=live, n_init=1).fit(points)
+    best = min(cold, warm, key=lambda one: one.inertia_)
+    return best.cluster_centers_, best.inertia_ / len(points), warm.cluster_centers_
 
 
 class Ours:
@@ -248,7 +259,7 @@ class River:
 
 
 def online(
-    replay: Replay, references: dict[int, tuple[np.ndarray, float]], *, with_river: bool
+    replay: Replay, references: dict[int, Sequence[Any]], *, with_river: bool
 ) -> dict[str, dict[str, float]]:
     """Every learner over the whole replay."""
     learners: dict[str, Callable[[], Any]] = {
@@ -263,9 +274,7 @@ def online(
     return {name: _online(replay, references, make()) for name, make in learners.items()}
 
 
-def _online(
-    replay: Replay, references: dict[int, tuple[np.ndarray, float]], learner: Any
-) -> dict[str, float]:
+def _online(replay: Replay, references: dict[int, Sequence[Any]], learner: Any) -> dict[str, float]:
     gaps, aris, spent_s, seen = [], [], 0.0, 0
     for number, day in enumerate(replay.rows[1:], 1):
         start = time.process_time()
@@ -289,33 +298,43 @@ def _labels(points: np.ndarray, centers: np.ndarray) -> np.ndarray:
     return squared_distances(points, centers).argmin(axis=1)
 
 
-def retrain(
-    replay: Replay, references: dict[int, tuple[np.ndarray, float]], *, following: bool
-) -> dict[str, Any]:
-    """Refit every four weeks on the live model, which followed since the last one, or did not."""
-    ours, moved, left = Ours(replay), [], []
+def retrain(replay: Replay, *, following: bool) -> dict[str, Any]:
+    """Train every four weeks on the live model, which followed since the last time, or did not."""
+    ours, moved, left, kept_back = Ours(replay), [], [], 0
     for number, day in enumerate(replay.rows[1:], 1):
         if following:
             ours.learn(day)
-        if number not in references:
+        if number not in replay.checks:
             continue
-        before = nearest_ids(ours.model, day.table)
-        ours.model = fit_matrix(
-            day.table,
-            replay.features,
-            rng=np.random.default_rng(number),
-            previous=ours.model,
-            scaling=ours.model.scaling,
-        )
-        moved.append(float((nearest_ids(ours.model, day.table) != before).mean()))
-        left.append(inertia(day.points, ours.centers()) / references[number][1] - 1)
+        today = replay.shop.start + number
+        past = cut(replay.shop.past, today)
+        before = nearest_ids(ours.model, ours.model.matrix(past, today)[day.who])
+        new = trained(past, today, ours.model)
+        kept_back += new is ours.model
+        ours.model = new
+        table = new.matrix(past, today)[day.who]
+        moved.append(float((nearest_ids(new, table) != before).mean()))
+        points = new.points(table)
+        least = refit(points, new.geometry.centers, number)[1]
+        left.append(inertia(points, new.geometry.centers) / least - 1)
     return {
         "moved_pct_mean": round(100 * float(np.mean(moved)), 3),
         "moved_pct_max": round(100 * max(moved), 3),
         "inertia_after_pct": round(100 * float(np.mean(left)), 3),
         "inertia_after_pct_max": round(100 * max(left), 3),
         "retrains": len(moved),
+        "kept_back": kept_back,
     }
+
+
+def trained(past: Histories, today: int, live: SegmentModel) -> SegmentModel:
+    """What is live after a training as the worker does it; the live one where the gate stops it."""
+    division = Division("kmeans", len(live.ids))
+    rules = RefreshRules(100, DAY_S, "UTC", "USD", 3, 3, 30, (), division=division)
+    models = Live(segments=live)
+    data = TrainingData(DAY_S * today, today, [], past, Calendar("UTC"), rules, 0.1, models)
+    arrays, meta = fit(data, feature_set=live.features.name)
+    return state.from_state(arrays, meta) if meta["gate"]["promote"] else live  # type: ignore[index,call-overload]
 
 
 def flapping(replay: Replay) -> dict[str, float]:
@@ -436,9 +455,10 @@ def measure(
         "k": k,
         "days": replay.days,
         "customers": len(replay.rows[-1].who),
+        "river": "compared" if with_river else "not compared",
         "online": online(replay, references, with_river=with_river),
-        "retrain": retrain(replay, references, following=True)
-        | {"without_following": retrain(replay, references, following=False)},
+        "retrain": retrain(replay, following=True)
+        | {"without_following": retrain(replay, following=False)},
         "flapping": flapping(replay),
         "meaning": meaning(shop, k),
         "million_assign_s": million_assign_s(replay.model, replay.rows[-1].table),
@@ -459,13 +479,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--without-river", action="store_true", help="it takes a minute")
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     args = parser.parse_args(argv)
-    if not args.without_river and find_spec("river") is None:
-        parser.error("River is not installed: pip install '.[bench]', or --without-river")
+    is_missing = find_spec("river") is None
     with threadpool_limits(1):
         shop = read_shop(args.orders)
-        figures = measure(
-            shop, args.features, args.k, days=args.days, with_river=not args.without_river
-        )
+        with_river = not (args.without_river or is_missing)
+        figures = measure(shop, args.features, args.k, days=args.days, with_river=with_river)
+    if is_missing:
+        figures["river"] = "not compared: it is not installed (pip install '.[bench]')"
     text = json.dumps(figures, indent=2)
     print(text)
     if args.json:
