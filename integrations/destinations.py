@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -27,6 +27,9 @@ from integrations.insight_fields import kind_of
 from integrations.mapping import JSON, MappedField, duplicates
 
 NAME: Final = r"^[a-z][a-z0-9_-]{0,31}$"
+Reason: TypeAlias = Literal["event", "clock", "model"]
+#: Of moves between segments: what the customer did, or did not do. A new model is neither.
+TOLD_REASONS: Final[tuple[Reason, ...]] = ("event", "clock")
 _REFERENCES: Final = ({"env"}, {"file"})
 
 
@@ -69,6 +72,7 @@ class Destination(BaseModel):
     requests_per    windows of the rate limit, all of them hold; not set: the adapter's
     timeout_s       for a whole call
     allow_private   plain HTTP and private addresses are allowed: for tests and intranets
+    reasons         of moves that a destination of events is told
     fields          the mapping; empty: the whole insight
     """
 
@@ -87,12 +91,15 @@ class Destination(BaseModel):
     requests_per: tuple[Window, ...] = ()
     timeout_s: float = Field(15.0, gt=0, le=60)
     allow_private: bool = False
+    reasons: Annotated[tuple[Reason, ...], Field(min_length=1)] = TOLD_REASONS
     fields: tuple[MappedField, ...] = ()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.coalesce_max_s < self.coalesce_s:
             raise ValueError("coalesce_max_s should not be less than coalesce_s")
+        if "reasons" in self.model_fields_set and self.options.get("send") != "events":
+            raise ValueError('reasons are those of events: they need the option send = "events"')
         if doubled := duplicates(self.fields):
             raise ValueError(f"more than one field has the target {', '.join(doubled)}")
         return self

@@ -36,7 +36,7 @@ from worker.store.models import ModelStore
 from worker.store.nudges import Nudges
 from worker.store.population import Population
 from worker.store.quarantine import Quarantine
-from worker.store.refreshing import RefreshStore
+from worker.store.refreshing import RefreshStore, Stream
 from worker.store.rollout import RolloutStore
 from worker.store.signals import Bells, Locks, Reports
 from worker.store.snapshots import Snapshots
@@ -209,7 +209,11 @@ class Runtime:
             recommendations=settings.recommendations,
             min_customers=settings.min_customers_to_train,
             destinations=tuple(one.name for one in self.destinations if not is_stream(one)),
-            streams=tuple(one.name for one in self.destinations if is_stream(one)),
+            streams=tuple(
+                Stream(one.name, frozenset(one.reasons))
+                for one in self.destinations
+                if is_stream(one)
+            ),
             holdout=Holdout(settings.holdout_share, settings.holdout_salt),
             service_items=tuple(settings.service_items),
             horizons_days=settings.forecast_horizons_days,

@@ -23,7 +23,7 @@ from worker.profile.codec import CodecError
 from worker.refresh_rules import RefreshRules
 from worker.rollout import Rollout, is_scored
 from worker.store.nudges import Nudge, Nudges
-from worker.store.refreshing import Known, Mark, Push, Refreshed, RefreshStore
+from worker.store.refreshing import Known, Mark, Push, Refreshed, RefreshStore, Transition
 from worker.telemetry import logger
 from worker.transitions import Told, transitions
 from worker.views import Calendar, view
@@ -247,7 +247,7 @@ class Refresh:
         insight: CustomerInsight,
         live: Live,
         now_s: int,
-        moved: Sequence[bytes],
+        moved: Sequence[Transition],
     ) -> Refreshed:
         held = Material(known.held.material, known.held.told)
         now = material(insight, held, self._rules.dead_bands)
@@ -273,7 +273,7 @@ class Refresh:
         subjects: Sequence[Subject],
         written: Sequence[CustomerInsight],
         live: Live,
-    ) -> list[list[bytes]]:
+    ) -> list[list[Transition]]:
         """The moves of each customer; none by a quiet mark, nor what the clock tells first."""
         told = {
             at: Told(subject, insight, by_event=mark.seq is not None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from integrations.material import DeadBands
 from worker.currencies import Rates
 from worker.feedback import NO_HOLDOUT, Holdout
+from worker.store.refreshing import Stream
 
 if TYPE_CHECKING:
     from models.segments.settling import Policy
@@ -50,7 +51,7 @@ class RefreshRules(NamedTuple):
     recommendations: int
     min_customers: int
     destinations: tuple[str, ...]
-    streams: tuple[str, ...] = ()
+    streams: tuple[Stream, ...] = ()
     holdout: Holdout = NO_HOLDOUT
     service_items: tuple[str, ...] = ()
     horizons_days: tuple[int, ...] = ()

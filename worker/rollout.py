@@ -14,7 +14,7 @@ from worker.clock import Clock
 from worker.live import Live
 from worker.store.models import KINDS
 from worker.store.population import Population
-from worker.store.refreshing import Mark, Push, Refreshed
+from worker.store.refreshing import Mark, Push, Refreshed, Stream
 from worker.store.rollout import RolloutStore
 from worker.telemetry import logger
 
@@ -82,7 +82,7 @@ class Rollout:
         self,
         rows: Sequence[Refreshed],
         destinations: Sequence[str],
-        streams: Sequence[str],
+        streams: Sequence[Stream],
     ) -> list[Refreshed]:
         """The rows, each with the instant from which on destinations may be told of it, where a
         new model alone changed it. What an event changed goes at once.
@@ -93,7 +93,7 @@ class Rollout:
         asks = [
             at
             for at, is_news in zip(held, news, strict=True)
-            if is_news or (streams and rows[at].transitions)
+            if is_news or _is_told(rows[at], streams)
         ]
         turns = self._store.pushes(len(asks), self._pace.pushes_per_hour)
         found = list(rows)
@@ -109,6 +109,11 @@ def is_scored(versions: Mapping[str, Any], live: Live) -> bool:
     True
     """
     return all(versions.get(kind) == version for kind, version in _versions(live).items())
+
+
+def _is_told(row: Refreshed, streams: Sequence[Stream]) -> bool:
+    """Does a destination of events get a move of this customer?"""
+    return any(move.reason in one.reasons for move in row.transitions for one in streams)
 
 
 def _versions(live: Live) -> dict[str, int]:

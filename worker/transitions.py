@@ -18,6 +18,7 @@ from worker.insights.subject import Options, Previous, Subject
 from worker.insights.write import write
 from worker.live import Live
 from worker.rules.language import uses_models
+from worker.store.refreshing import Transition
 from worker.views import Calendar
 
 SEGMENT: Final = "segment"
@@ -49,8 +50,8 @@ class Told(NamedTuple):
 
 def transitions(
     told: Sequence[Told], live: Live, calendar: Calendar, options: Options
-) -> list[list[bytes]]:
-    """The moves of each refresh, as JSON with an id that is the same whenever it is made again."""
+) -> list[list[Transition]]:
+    """The moves of each refresh, with an id that is the same whenever it is made again."""
     moves = [_moves(one.subject.previous, one.insight) for one in told]
     suspects = [at for at, found in enumerate(moves) if _may_be_model(told[at], live, found)]
     foretold = _without_news([told[at].subject for at in suspects], live, calendar, options)
@@ -113,7 +114,7 @@ def _as_of(subject: Subject, at_s: int) -> Subject:
 
 def _record(
     told: Told, move: Move, live: Live, calendar: Calendar, without: CustomerInsight | None
-) -> bytes:
+) -> Transition:
     insight, before = told.insight, told.subject.previous
     # What came late is dated before the last insight, which did not know it: an event brought it.
     came_late = without is not None and without.historic_number_of_orders != before.orders
@@ -135,11 +136,8 @@ def _record(
         "insight_version": insight.insight_version,
     }
     name = json.dumps(fields, sort_keys=True).encode()
-    return json.dumps(
-        {"id": blake2b(name, digest_size=12).hexdigest(), **fields, **_names(told, move, live)},
-        sort_keys=True,
-        ensure_ascii=False,
-    ).encode()
+    named = {"id": blake2b(name, digest_size=12).hexdigest(), **fields, **_names(told, move, live)}
+    return Transition(reason, json.dumps(named, sort_keys=True, ensure_ascii=False).encode())
 
 
 def _is_foretold(move: Move, before: Previous, without: CustomerInsight, live: Live) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from integrations.destinations import TOLD_REASONS
 from worker.store.envelope import read_envelope
 from worker.store.keys import Keys
 from worker.store.scripts import Call, Client, Scripts
@@ -71,10 +72,27 @@ class Known(NamedTuple):
     held: Held
 
 
+class Stream(NamedTuple):
+    """A destination of events.
+
+    reasons  of transitions that it is told
+    """
+
+    name: str
+    reasons: frozenset[str] = frozenset(TOLD_REASONS)
+
+
+class Transition(NamedTuple):
+    """A customer's move (JSON), and why: `event`, `clock` or `model`."""
+
+    reason: str
+    json: bytes
+
+
 class Refreshed(NamedTuple):
     """One insight to write. `json` b"" keeps the one that is there and only answers the mark.
 
-    transitions  JSON, in the sequence in which they came about
+    transitions  in the sequence in which they came about
     not_before   when destinations may be told, Unix ms; "" = at once
     scored       generation of the models when all of them spoke; 0 = one could not be read
     """
@@ -87,7 +105,7 @@ class Refreshed(NamedTuple):
     material: str
     json: bytes
     push: Push
-    transitions: tuple[bytes, ...]
+    transitions: tuple[Transition, ...]
     next_due_s: int
     state: str = ""
     not_before: str = ""
@@ -150,7 +168,7 @@ class RefreshStore:
         self,
         refreshed: Sequence[Refreshed],
         destinations: Sequence[str],
-        streams: Sequence[str] = (),
+        streams: Sequence[Stream] = (),
     ) -> list[bool]:
         """Write insights, one script a shard; False where somebody else was faster or newer.
 
@@ -199,18 +217,19 @@ class RefreshStore:
         shard: int,
         rows: Sequence[Refreshed],
         destinations: Sequence[str],
-        streams: Sequence[str],
+        streams: Sequence[Stream],
     ) -> Call:
         k = self._keys
         keys = [
             k.lease(shard, STAGE), k.dirty(shard), k.quiet(shard), k.due(shard),
             k.transitions(shard), k.refresh_stats(shard), k.delivered(shard),
-            k.stale(shard), *(k.outbox(shard, name) for name in (*destinations, *streams)),
+            k.stale(shard), *(k.outbox(shard, name) for name in destinations),
+            *(k.outbox(shard, one.name) for one in streams),
         ]  # fmt: skip
         for row in rows:
             customer = row.mark.customer_id
             keys.append(k.insight(shard, customer))
-            keys += (k.lane(shard, name, customer) for name in streams)
+            keys += (k.lane(shard, one.name, customer) for one in streams)
         oldest_s = max(row.as_of_s for row in rows) - TRANSITIONS_S
         args: list[object] = [
             self._tokens.get(shard, ""), oldest_s, len(destinations), len(streams),
@@ -220,10 +239,17 @@ class RefreshStore:
             args += (
                 row.mark.customer_id, row.expected_version, row.seq, row.generation, row.as_of_s,
                 _value(row), row.push,
-                _SEPARATOR.join(row.transitions), row.next_due_s,
+                _SEPARATOR.join(_addressed(one, streams) for one in row.transitions),
+                row.next_due_s,
                 "" if row.mark.seq is None else row.seq, row.not_before,
             )  # fmt: skip
         return Call("insights", keys, args)
+
+
+def _addressed(one: Transition, streams: Sequence[Stream]) -> bytes:
+    """The transition behind a 1 for each stream that it goes to, a 0 for the others."""
+    who = "".join(str(int(one.reason in stream.reasons)) for stream in streams)
+    return who.encode() + b"|" + one.json
 
 
 def _value(row: Refreshed) -> bytes:

@@ -32,7 +32,7 @@ from worker.store.delivering import DeliverStore, Row
 from worker.store.destinations import REFUSALS, Destinations, Ended
 from worker.store.keys import Keys
 from worker.store.letters import Filter, Letters
-from worker.store.refreshing import Mark, Push, Refreshed, RefreshStore
+from worker.store.refreshing import Mark, Push, Refreshed, RefreshStore, Stream, Transition
 
 KEYS = Keys("t", 4)
 OK = Outcome(Verdict.OK)
@@ -112,10 +112,13 @@ class Shop:
             mark=Mark(KEYS.shard(customer), customer, version + 1, loud=True),
             expected_version=version, seq=version + 1, generation=1, as_of_s=1000 + version,
             material=f"m{version}", json=body, push=Push.ALL,
-            transitions=tuple(json.dumps({"id": one, "kind": "segment"}).encode() for one in moves),
+            transitions=tuple(
+                Transition("event", json.dumps({"id": one, "kind": "segment"}).encode())
+                for one in moves
+            ),
             next_due_s=5000,
         )  # fmt: skip
-        assert self.refresh.commit([row], names, streams) == [True]
+        assert self.refresh.commit([row], names, tuple(map(Stream, streams))) == [True]
 
     def deliver(self, vendor, *, clock=None, **options):
         """Everything that is due now; the engine is ended afterwards."""

@@ -18,6 +18,7 @@ from worker.rules.book import RuleBook
 from worker.rules.reading import parse
 from worker.store.models import ModelStore
 from worker.store.population import Population
+from worker.store.refreshing import Stream
 
 NOW_S = ENTERED_S + DAY_S - ENTERED_S % DAY_S
 RECENT, LAPSED = 1, 2
@@ -51,6 +52,7 @@ class Shop:
         self.models = ModelStore(client, self.keys)
         self.population = Population(client, self.keys)
         self.number = 0
+        self.reasons = Stream(STREAM).reasons
 
     def publish(self, model):
         arrays, meta = to_state(model)
@@ -72,7 +74,7 @@ class Shop:
 
     def refresher(self):
         stage = refresher(self.client, self.keys, self.clock)
-        stage._rules = RULES._replace(streams=(STREAM,))
+        stage._rules = RULES._replace(streams=(Stream(STREAM, self.reasons),))
         return stage
 
     def tell(self, *events):
@@ -141,6 +143,19 @@ class TestReasons:
         shop.population.ripen(shop.clock.now_s(), 0)
         shop.refresh()
         assert shop.moves() == [(None, RECENT, "model"), (RECENT, 7, "model")]
+        assert shop.lane() == [], "recorded, and told to nobody who has not asked for it"
+
+    def test_a_destination_that_asks_is_told_what_new_models_do_too(self, shop):
+        shop.reasons = {"event", "model"}
+        shop.tell(shop.buys())
+        shop.refresh()
+        shop.publish(segments())
+        shop.population.ripen(shop.clock.now_s(), 0)
+        shop.refresh()
+        shop.sleep(20)
+        shop.tell(shop.buys())
+        shop.refresh()
+        assert [move["reason"] for move in shop.lane()] == ["model", "event"]
 
     def test_an_event_that_moves_is_the_cause_though_a_minor_version_is_new(self, shop):
         shop.publish(segments())

@@ -110,6 +110,11 @@ destinations:
             "coalesce_max_s should not be less than coalesce_s",
         ),
         (
+            "coalesce_s = 10",
+            'reasons = ["model"]',
+            'reasons are those of events: they need the option send = "events"',
+        ),
+        (
             "window_s = 10",
             "window_s = 0",
             "requests_per, number 1, window_s: should be greater than 0",

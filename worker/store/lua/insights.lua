@@ -10,8 +10,9 @@
 --       then for each customer eleven: customer, expected insight version, profile sequence,
 --       model generation, as of [Unix s], insight ('' = keep the one there), push ('1'; 'known' = only
 --       to destinations that have heard of the customer; 'later', 'known later' = what others' events
---       changed: it waits, and what the customer does meanwhile goes at once; or ''), transitions ('' none, else joined by \30), next due [Unix s], sequence of the mark ('' none), not to be
---       told before [ms] ('' = now)
+--       changed: it waits, and what the customer does meanwhile goes at once; or ''), transitions ('' none,
+--       else joined by \30, each behind a 1 or 0 for each destination of events: does it get it? and
+--       a bar), next due [Unix s], sequence of the mark ('' none), not to be told before [ms] ('' = now)
 -- Returns for each customer 1 written, 0 refused (somebody else wrote, or wrote something newer; or
 -- the clock's turn came while a mark waits: its refresh knows whom to tell, and what the cause is).
 -- Header of an insight: version|sequence|generation|as of|material digest|state|told figures\n
@@ -61,22 +62,24 @@ for n = 0, (#KEYS - first_key) / (1 + n_streams) - 1 do
       end
     end
     local _, count = string.gsub(ARGV[at + 8], '[^\30]+', '')
-    for transition in string.gmatch(ARGV[at + 8], '[^\30]+') do
+    for gets, transition in string.gmatch(ARGV[at + 8], '([01]*)|([^\30]+)') do
       local is_new = not redis.call('ZSCORE', KEYS[5], transition)
       for d = 1, is_new and n_streams or 0 do
-        -- what a failed attempt appended already is not appended again
-        local there = false
-        for _, event in ipairs(redis.call('LRANGE', KEYS[insight + d], -count, -1)) do
-          there = there or string.match(event, '^%d+|%d+|(.*)$') == transition
-        end
-        if not there then
-          redis.call('RPUSH', KEYS[insight + d], now_ms .. '|' .. as_of .. '|' .. transition)
-        end
-        local lane_due = redis.call('ZSCORE', KEYS[8 + n_states + d], customer)
-        if not lane_due then
-          pushed = pushed + redis.call('ZADD', KEYS[8 + n_states + d], paced or now_ms, customer)
-        elseif not paced and tonumber(lane_due) % 1 ~= 0 then
-          redis.call('ZADD', KEYS[8 + n_states + d], now_ms, customer)
+        if string.sub(gets, d, d) == '1' then
+          -- what a failed attempt appended already is not appended again
+          local there = false
+          for _, event in ipairs(redis.call('LRANGE', KEYS[insight + d], -count, -1)) do
+            there = there or string.match(event, '^%d+|%d+|(.*)$') == transition
+          end
+          if not there then
+            redis.call('RPUSH', KEYS[insight + d], now_ms .. '|' .. as_of .. '|' .. transition)
+          end
+          local lane_due = redis.call('ZSCORE', KEYS[8 + n_states + d], customer)
+          if not lane_due then
+            pushed = pushed + redis.call('ZADD', KEYS[8 + n_states + d], paced or now_ms, customer)
+          elseif not paced and tonumber(lane_due) % 1 ~= 0 then
+            redis.call('ZADD', KEYS[8 + n_states + d], now_ms, customer)
+          end
         end
       end
       moved = moved + redis.call('ZADD', KEYS[5], as_of, transition)
