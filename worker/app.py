@@ -11,6 +11,7 @@ from typing import Any, Final
 from celery import Celery
 
 from worker.settings import Settings
+from worker.store import sentinel
 
 STAGES: Final = ("ingest", "refresh", "deliver", "training")
 
@@ -54,6 +55,7 @@ def configure(settings: Settings, broker_url: str) -> Celery:
             "socket_connect_timeout": 5,
             "health_check_interval": 25,
             "client_name": "crm-reflex-broker",
+            **_sentinel_options(settings),
         },
         visibility_timeout=2 * limit_s,
         result_backend=None,
@@ -97,6 +99,13 @@ def configure(settings: Settings, broker_url: str) -> Celery:
         timezone="UTC",
     )  # fmt: skip
     return app
+
+
+def _sentinel_options(settings: Settings) -> dict[str, str]:
+    """What kombu asks Sentinels for, where the broker has some."""
+    named = settings.broker_url or settings.redis_url
+    url = named.get_secret_value() if named is not None else ""
+    return {"master_name": sentinel.read(url).service} if sentinel.is_sentinel(url) else {}
 
 
 def is_untimed(name: str) -> bool:

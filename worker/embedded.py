@@ -24,6 +24,8 @@ from redis import BusyLoadingError, ConnectionError, Redis, RedisError, TimeoutE
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from worker.store import sentinel
+
 SOCKET_PATH_MAX = 100
 """Bytes; the operating systems' own limits are 104 (macOS) and 108 (Linux), with the final NUL."""
 ANSWER_S = 30.0
@@ -232,6 +234,8 @@ def broker_url_of(url: str) -> str:
     >>> broker_url_of("redis://127.0.0.1:6379/0")
     'redis://127.0.0.1:6379/0'
     """
+    if sentinel.is_sentinel(url):
+        return sentinel.broker_urls(url)
     if not url.startswith("unix://"):
         return url
     parts = urlsplit(url)

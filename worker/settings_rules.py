@@ -10,13 +10,18 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-SCHEMES = ("redis", "rediss", "unix")
+from worker.store import sentinel
+
+SCHEMES = ("redis", "rediss", "unix", "sentinel")
 _MOST_HORIZONS = 4  # each costs a training and a refresh as much again
 _LONGEST_DAYS = 365
 
 
 def check_server_url(value: SecretStr) -> SecretStr:
     """`value` if it names a server, and verifies it where it speaks TLS; else ValueError."""
+    if sentinel.is_sentinel(value.get_secret_value()):
+        sentinel.read(value.get_secret_value())
+        return value
     try:
         parts = urlsplit(value.get_secret_value())
         named = parts.path if parts.scheme == "unix" else parts.hostname and parts.port != 0

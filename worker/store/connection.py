@@ -9,7 +9,9 @@ from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.cluster import RedisCluster
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
+from worker.store import sentinel
 from worker.store.scripts import Client
 
 
@@ -34,6 +36,13 @@ def connect(
         "client_name": "crm-reflex",
         **(tls or {}),
     }
+    if sentinel.is_sentinel(url):
+        told = sentinel.read(url)
+        watching: Any = Sentinel(  # type: ignore[no-untyped-call]
+            told.hosts, socket_timeout=timeout_s, socket_connect_timeout=2.0
+        )
+        signed_in = {"username": told.username, "password": told.password}
+        return watching.master_for(told.service, db=told.database, **signed_in, **options)
     if cluster:
         return RedisCluster.from_url(url, **options)
     return Redis.from_url(url, **options)

@@ -150,6 +150,8 @@ def test_secrets_and_passwords_do_not_print():
         webhook_url=f"https://h/in?token={CANARY}",
         webhook_secret=SECRET,
     )
+    watched = Settings(redis_url=f"sentinel://me:{CANARY}@a:1,b/shop").masked()["redis_url"]
+    assert watched.value == "sentinel://me:***@a:1,b/shop"
     shown = settings.masked()
     for text in (repr(settings), str(settings.redis_url), str(shown)):
         assert CANARY not in text.replace(f"https://h/in?token={CANARY}", "")
@@ -176,6 +178,10 @@ def test_settings_are_frozen():
         ({"redis_url": "rediss://h?ssl_cert_reqs=none"}, "should verify the server"),
         ({"redis_url": "rediss://h?ssl_cert_reqs=CERT_OPTIONAL"}, "should verify the server"),
         ({"broker_url": "rediss://h?ssl_check_hostname=false"}, "should verify the server"),
+        ({"redis_url": "sentinel://a,b"}, "host:port/service"),
+        ({"redis_url": "sentinel://a:x/shop"}, "host:port/service"),
+        ({"redis_url": "sentinel://a,,b/shop"}, "host:port/service"),
+        ({"redis_url": "sentinel://a/shop?password=p"}, "host:port/service"),
         ({"webhook_secret": "whsec_" + base64.b64encode(b"k" * 23).decode()}, "24 to 64"),
     ],
 )
