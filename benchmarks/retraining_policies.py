@@ -17,7 +17,7 @@ from models.challenging import Contest, judge
 from models.forecast.btyd import MBGNBD, fit_mbg_nbd, purchase_probability
 from models.forecast.metrics import log_losses
 from models.forecast.snapshot import Snapshot, outcome, take
-from models.history import Histories
+from models.history import Histories, select
 from models.monitoring import growth_alarm, loss_alarm
 from worker.training.gate_forecasts import WINDOWS
 
@@ -95,16 +95,17 @@ def fixed(steps: Sequence[Step], every: int | None) -> tuple[float, int]:
 
 
 def ours(past: Histories, steps: Sequence[Step], *, always_win: bool = False) -> tuple[float, int]:
-    """Mean loss and trainings by alarms, age and gate.
+    """Mean loss and times that another model became live, by alarms, age and gate.
 
     always_win  the gate asks for a win of what is due, too
     """
-    found, times, live = [], 0, None
+    found, times, live, tried = [], 0, None, steps[0].snapshot.day
     for step in steps:
         day, closed = step.snapshot.day, closed_at(past, step.snapshot.day)
         live = live or fitted(past, day, closed)
-        due = day - live.day >= AGE_DAYS or growth_alarm(len(step.snapshot.row), live.customers)
-        if due or (day > live.day and rings(live, closed[0])):
+        due = day - tried >= AGE_DAYS or growth_alarm(len(step.snapshot.row), live.customers)
+        if due or (day > tried and rings(live, closed[0])):
+            tried = day  # what the gate keeps back counts as a training
             contests = [_contest(one, live) for one in closed]
             if judge(contests, must_win=always_win or not due).promote:
                 live = fitted(past, day, closed)
@@ -121,13 +122,17 @@ def _contest(window: Step, live: Fitted) -> Contest:
     return Contest(day, day, window.snapshot.row, *rows)
 
 
-def compared(shop: Shop) -> dict[str, dict[str, float]]:
-    """Loss, trainings and CPU of each policy on the same steps."""
+def compared(shop: Shop, *, one_in: int = 1) -> dict[str, dict[str, float]]:
+    """Loss, trainings and CPU of each policy on the same steps.
+
+    one_in  of how many customers one is in the shop
+    """
+    past = select(shop.past, np.arange(0, len(shop.past.starts) - 1, one_in))
     last = shop.days - HORIZON_DAYS
-    steps = [step_at(shop.past, last - 7 * back) for back in range(STEPS - 1, -1, -1)]
+    steps = [step_at(past, last - 7 * back) for back in range(STEPS - 1, -1, -1)]
     policies = {
-        "ours": lambda: ours(shop.past, steps),
-        "ours_must_win": lambda: ours(shop.past, steps, always_win=True),
+        "ours": lambda: ours(past, steps),
+        "ours_must_win": lambda: ours(past, steps, always_win=True),
         "weekly": lambda: fixed(steps, 1),
         "monthly": lambda: fixed(steps, 4),
         "never": lambda: fixed(steps, None),

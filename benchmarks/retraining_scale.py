@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -41,9 +42,10 @@ from worker.settings import Settings
 from worker.store.door import Arrival
 from worker.store.models import KINDS
 from worker.training import forecasts, memory, recommendations, segments
-from worker.training.data import TrainingData
+from worker.training.columns import Reader
+from worker.training.data import AT_ONCE, TrainingData
 from worker.training.provenance import told
-from worker.views import Calendar, View, histories
+from worker.views import Calendar, View
 
 DAY_S: Final = 86_400
 HISTORY_DAYS: Final = 730
@@ -123,12 +125,17 @@ def simulated(customers: int) -> dict[str, Any]:
     memory.begin_peak()
     now_s = 20_000 * DAY_S
     made = bought(customers, rng)
-    views = list(_views(made, customers, now_s))
     rules = RefreshRules(100, DAY_S, "UTC", "USD", 3, 3, 30, ())
     calendar = Calendar("UTC")
-    past = histories(views, calendar, "USD")
-    data = TrainingData(now_s, calendar.day(now_s), views, past, calendar, rules, 0.1, Live())
-    profiles = memory.peak_bytes()
+    reader, views = Reader(rules), _views(made, customers, now_s)
+    while some := list(islice(views, AT_ONCE)):
+        reader.take(some)
+    known = reader.columns()
+    data = TrainingData(
+        now_s, calendar.day(now_s), known.past, known.key, known.bought, known.items, known.orders,
+        calendar, rules, 0.1, Live(),
+    )  # fmt: skip
+    arrays_bytes = memory.peak_bytes()
     arrays, meta = segments.fit(data)
     first = segment_state.from_state(arrays, meta)
     level1 = bundle.from_state(*forecasts.fit(data))
@@ -142,11 +149,11 @@ def simulated(customers: int) -> dict[str, Any]:
         peaks[kind] = model["provenance"]["memory_peak_bytes"]  # type: ignore[index,call-overload]
     return {
         "customers": customers,
-        "purchase_days": len(past.day),
+        "purchase_days": len(known.past.day),
         "retrain_s": round(time.perf_counter() - start, 1),
         "seconds": seconds,
         "memory_mb": {
-            "profiles": round(profiles / 1e6),
+            "arrays": round(arrays_bytes / 1e6),
             **{kind: round(most / 1e6) for kind, most in peaks.items()},
         },
         "machine": machine("none"),

@@ -1,5 +1,6 @@
 """Purchase days of many customers as flat arrays, and the statistics that the forecasts read."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -181,6 +182,25 @@ def with_refunds(
     return histories._replace(refunds=Refunds(starts, day[order].astype(np.int32), size))
 
 
+def joined(parts: Sequence[Histories]) -> Histories:
+    """Put customers behind each other; at least one part.
+
+    >>> h = from_orders(1, np.array([0]), np.array([3]), np.array([50]))
+    >>> joined([h, h]).starts
+    array([0, 1, 2])
+    """
+    rows = (np.concatenate(column) for column in zip(*(one[1:-1] for one in parts), strict=True))
+    starts, back = _joined_starts([one.starts for one in parts]), None
+    if any(one.refunds is not None for one in parts):
+        backs = [_refunds_of(one) for one in parts]
+        back = Refunds(
+            _joined_starts([one.starts for one in backs]),
+            np.concatenate([one.day for one in backs]),
+            np.concatenate([one.amount_minor for one in backs]),
+        )
+    return Histories._make((starts, *rows, back))
+
+
 def cut(histories: Histories, day: int) -> Histories:
     """Return the histories with only the rows before `day` (what was known when it began).
 
@@ -306,6 +326,18 @@ def median_gap_days(histories: Histories) -> float | None:
     first = histories.starts[1:-1]
     inner[first[(first > 0) & (first < len(histories.day))] - 1] = False
     return float(np.median(gaps[inner])) if inner.any() else None
+
+
+def _refunds_of(histories: Histories) -> Refunds:
+    none = np.zeros(0, dtype=np.int64)
+    empty = Refunds(np.zeros_like(histories.starts), none.astype(np.int32), none)
+    return empty if histories.refunds is None else histories.refunds
+
+
+def _joined_starts(parts: Sequence[Ints]) -> Ints:
+    """Return the starts of all rows when the parts are put behind each other."""
+    sizes = np.concatenate([np.diff(one) for one in parts])
+    return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(sizes)))
 
 
 def _picked(starts: Ints, customer: NDArray[np.integer]) -> tuple[Ints, Ints]:

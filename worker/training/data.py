@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.history import Histories
 from models.recommend.filters import Attributes
+from models.recommend.interactions import Interactions
 from worker.live import Live
 from worker.profile.codec import CodecError
 from worker.refresh_rules import RefreshRules
 from worker.store.models import TooFewError
-from worker.store.population import Population, Watermark
+from worker.store.population import Population, Resident, Watermark
 from worker.telemetry import logger
+from worker.training.columns import Reader
 from worker.training.memory import Guard
-from worker.views import Calendar, View, histories, priced, view
+from worker.views import Calendar, View, view
 
 log = logger(__name__)
 
@@ -25,6 +29,8 @@ log = logger(__name__)
 Progress = Callable[[str, float], None]
 
 
+#: Profiles that are held at once.
+AT_ONCE: Final = 2_000
 NO_CATALOG: Final[Mapping[str, Attributes]] = MappingProxyType({})
 
 
@@ -33,8 +39,10 @@ class TrainingData(NamedTuple):
 
     at_s        nothing later counts
     today       the day of at_s
-    views       all customers
-    past        their purchase days, in the same order
+    past        purchase days of all customers
+    key         (n,) uint64 hash of each customer's id, in the same order
+    bought      their interactions, by column of `items`
+    orders      how many were counted
     live        the models that speak now
     catalog     what is known of items
     watermarks  where each shard stood before it was read
@@ -44,8 +52,11 @@ class TrainingData(NamedTuple):
 
     at_s: int
     today: int
-    views: list[View]
     past: Histories
+    key: NDArray[np.uint64]
+    bought: Interactions
+    items: Sequence[str]
+    orders: int
     calendar: Calendar
     rules: RefreshRules
     discount_rate_year: float
@@ -70,29 +81,34 @@ def collect(
     *,
     discount_rate_year: float,
 ) -> TrainingData:
-    """Read every profile as of an instant.
+    """Read every profile as of an instant; some at a time, so that only arrays are held.
 
     Raises TooFewError below `rules.min_customers` buyers, MemoryShortError, and what `progress`
     raises.
     """
-    calendar = Calendar(rules.time_zone)
-    views, marks, guard = [], [], Guard()
+    reader, marks, guard = Reader(rules), [], Guard()
     for shard in range(population.shards):
         progress("read profiles", shard / population.shards)
         guard.look(shard / population.shards)
         marks.append(population.watermark(shard))
-        for resident in population.residents(shard):
-            try:
-                views.append(view(resident.customer_id, resident.hot, resident.cold, at_s))
-            except CodecError as error:
-                log.warning("profile cannot be read", shard=shard, reason=str(error))
-    views = priced(views, calendar, rules.exchange())
-    past = histories(views, calendar, rules.currency)
-    today = calendar.day(at_s)
+        residents = population.residents(shard)
+        while some := list(islice(residents, AT_ONCE)):
+            reader.take(_views(some, shard, at_s))
+    calendar, found = Calendar(rules.time_zone), reader.columns()
     data = TrainingData(
-        at_s, today, views, past, calendar, rules, discount_rate_year, live,
-        watermarks=tuple(marks),
+        at_s, calendar.day(at_s), found.past, found.key, found.bought, found.items, found.orders,
+        calendar, rules, discount_rate_year, live, watermarks=tuple(marks),
     )  # fmt: skip
     if data.buyers < rules.min_customers:
         raise TooFewError(f"{data.buyers} customers have bought; models need {rules.min_customers}")
     return data
+
+
+def _views(residents: Iterable[Resident], shard: int, at_s: int) -> list[View]:
+    found = []
+    for one in residents:
+        try:
+            found.append(view(one.customer_id, one.hot, one.cold, at_s))
+        except CodecError as error:
+            log.warning("profile cannot be read", shard=shard, reason=str(error))
+    return found

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Final
-
-import numpy as np
 
 from models.artifact import Arrays, Meta
 from models.forecast.bundle import HORIZONS_DAYS, fit_bundle, to_state
@@ -23,7 +20,6 @@ def fit(data: TrainingData) -> tuple[Arrays, Meta]:
     The first version is level 1, within a second, so that a new shop has forecasts at once; every
     later one tries all candidates on closed windows.
     """
-    ids = [zlib.crc32(one.customer_id.encode()) for one in data.views]
     first = data.live.forecasts is None
     fitted = fit_bundle(
         data.past,
@@ -31,7 +27,7 @@ def fit(data: TrainingData) -> tuple[Arrays, Meta]:
         currency=data.rules.currency,
         discount_rate_year=data.discount_rate_year,
         horizons_days=(*HORIZONS_DAYS, *data.rules.horizons_days),
-        key=np.array(ids, dtype=np.uint64),
+        key=data.key,
         windows=0 if first else WINDOWS,
         without=WITHOUT,
         seed=data.at_s % 2**32,

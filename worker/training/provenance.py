@@ -6,7 +6,6 @@ Nothing here changes what is fitted.
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -50,10 +49,10 @@ def of_data(data: TrainingData) -> dict[str, Any]:
             "time_zone": data.rules.time_zone,
         },
         "watermarks": {str(one.shard): one.cursor for one in data.watermarks},
-        "customers": len(data.views),
+        "customers": len(data.key),
         "buyers": data.buyers,
         "purchase_days": len(days),
-        "orders": int(sum(len(one.orders) for one in data.views)),
+        "orders": data.orders,
         "catalog_items": len(data.catalog),
     }
 
@@ -248,8 +247,7 @@ def _of_head(told: Mapping[str, Any], rows: int) -> list[dict[str, Any]]:
 
 def _lowest(data: TrainingData, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Places in `rows` of the lowest hashes: who is measured does not depend on the order."""
-    keys = [zlib.crc32(data.views[row].customer_id.encode()) for row in rows.tolist()]
-    return np.argsort(np.array(keys, dtype=np.uint64), kind="stable")[:most]
+    return np.argsort(data.key[rows], kind="stable")[:most]
 
 
 def _short(value: float) -> float:

@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from models.artifact import Arrays, Meta
 from models.recommend.content import NO_CONTENT, fit_content
-from models.recommend.filters import ServiceItems
 from models.recommend.fitting import fit_recommender
 from models.recommend.held_out import held_out_ndcg
-from models.recommend.interactions import Interactions, ItemTable, decay
+from models.recommend.interactions import decay
 from models.recommend.model import Recommender, Weights, basic_weights, to_state
 from models.recommend.tuning import Choices
 from models.segments.model import nearest_ids
-from worker.index import triplets
 from worker.insights.shelf import text_of
 from worker.training.data import TrainingData
 
@@ -29,9 +27,7 @@ MOST_FAVORITES: Final = 50
 
 def fit(data: TrainingData) -> tuple[Arrays, Meta]:
     """The state of a new version."""
-    items = ItemTable()
-    found = triplets(data.views, items, data.calendar, ServiceItems(data.rules.service_items))
-    texts = [text_of(data.catalog.get(item)) for item in items.ids]
+    texts = [text_of(data.catalog.get(item)) for item in data.items]
     judged: list[tuple[Choices, ...]] = []
 
     def told(found: tuple[Choices, ...]) -> None:
@@ -40,16 +36,16 @@ def fit(data: TrainingData) -> tuple[Arrays, Meta]:
 
     data.tell(0.1)
     fitted = fit_recommender(
-        found,
-        items.ids,
-        len(data.views),
+        data.bought,
+        data.items,
+        len(data.key),
         as_of_day=data.today,
         content=fit_content(texts) if any(texts) else NO_CONTENT,
         rng=np.random.default_rng(data.at_s),
         told=told,
     )
     data.tell(0.9)
-    arrays, meta = to_state(replace(fitted, favorites=_favorites(data, found, fitted)))
+    arrays, meta = to_state(replace(fitted, favorites=_favorites(data, fitted)))
     return arrays, {**meta, "quality": [row for part in judged for row in _quality(part)]}
 
 
@@ -62,12 +58,13 @@ def _quality(judged: Sequence[Choices]) -> Iterator[Meta]:
             yield {"list": name, "ndcg10": float(ndcg.mean()), "se": error, "rows": len(ndcg)}
 
 
-def _favorites(data: TrainingData, found: Interactions, fitted: Recommender) -> Favorites:
+def _favorites(data: TrainingData, fitted: Recommender) -> Favorites:
     """What the customers of each segment buy most these days."""
     model = data.live.segments
     if model is None:
         return {}
     segment = nearest_ids(model, model.matrix(data.past, data.today))
+    found = data.bought
     weight = found.weight * decay(found.day, data.today, fitted.half_life_days)
     favorites: Favorites = {}
     for one in np.unique(segment).tolist():

@@ -6,7 +6,6 @@ import pytest
 from models.checks import DomainError
 from models.history import from_orders
 from models.recommend import fitting
-from models.recommend.interactions import Interactions
 from tests.builders import DAY_S, T0, order
 from worker import retrain, shadow
 from worker.bootstrap import Runtime
@@ -90,35 +89,28 @@ def shop(open_shop):
 
 
 def shuffled_orders(data):
-    past, n = data.past, len(data.views)
+    past, n = data.past, len(data.key)
     who = np.random.default_rng(5).permutation(np.repeat(np.arange(n), np.diff(past.starts)))
     return data._replace(past=from_orders(n, who, past.day, past.amount_minor, past.items))
 
 
-def shuffled_baskets(monkeypatch):
-    """Everybody's baskets given to somebody else, wherever a training reads them."""
-    honest = recommendations.triplets
-
-    def triplets(*args):
-        found = honest(*args)
-        items = np.random.default_rng(5).permutation(found.item)
-        return Interactions(found.customer, items, found.day, found.weight)
-
-    monkeypatch.setattr(recommendations, "triplets", triplets)
+def shuffled_baskets(data):
+    """Everybody's baskets given to somebody else."""
+    item = np.random.default_rng(5).permutation(data.bought.item)
+    return data._replace(bought=data.bought._replace(item=item))
 
 
-def bad_fit(kind, monkeypatch):
+def bad_fit(kind):
     """A training whose labels are anybody's."""
     if kind == "recommendations":
-        shuffled_baskets(monkeypatch)
-        return recommendations.fit
+        return lambda data: recommendations.fit(shuffled_baskets(data))
     honest = {"forecasts": forecasts.fit, "segments": segments.fit}[kind]
     return lambda data: honest(shuffled_orders(data))
 
 
 def train_badly(shop, monkeypatch, kind):
     with monkeypatch.context() as patched:
-        patched.setattr(retrain, "_FITS", {**retrain._FITS, kind: bad_fit(kind, patched)})
+        patched.setattr(retrain, "_FITS", {**retrain._FITS, kind: bad_fit(kind)})
         return shop.train(kind)[kind]
 
 

@@ -8,8 +8,10 @@ from models.history import (
     check_histories,
     cut,
     from_orders,
+    joined,
     median_gap_days,
     purchase_stats,
+    select,
     with_refunds,
 )
 
@@ -90,3 +92,22 @@ def test_money_given_back_counts_from_its_day_on():
     assert after.mean_paid_minor.tolist() == [60, 0]
     assert after.paid_orders.tolist() == [2, 0]
     assert after.orders.tolist() == [2, 1]
+
+
+def test_customers_who_are_put_behind_each_other_are_those_who_came_together():
+    customer, day = np.array([0, 0, 1, 2, 2]), np.array([3, 9, 4, 5, 8])
+    paid = np.array([10, 20, 30, 40, 50])
+    whole = with_refunds(
+        from_orders(3, customer, day, paid), np.array([2]), np.array([9]), np.array([7])
+    )
+    parts = [select(whole, np.array(who)) for who in ([0, 1], [2])]
+    parts[0] = parts[0]._replace(refunds=None)
+    found = joined(parts)
+    check_histories(found)
+    for name in ("starts", "day", "amount_minor"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+        if name != "starts":
+            np.testing.assert_array_equal(
+                getattr(found.refunds, name), getattr(whole.refunds, name)
+            )
+    np.testing.assert_array_equal(found.refunds.starts, whole.refunds.starts)

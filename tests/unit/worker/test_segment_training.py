@@ -14,6 +14,7 @@ from models.segments.model import assign
 from models.segments.scaling import Scaling
 from worker.live import Live
 from worker.refresh_rules import Division, RefreshRules
+from worker.training.columns import Reader
 from worker.training.data import TrainingData
 from worker.training.segments import fit
 from worker.views import Calendar
@@ -37,9 +38,11 @@ def data(live=None, customers=240, factor=1, seed=0, **division):
 
 def known_as(past, live=None, **division):
     rules = RULES._replace(division=Division(**division))
+    known = Reader(rules).columns()._replace(past=past)
     return TrainingData(
-        86_400 * TODAY, TODAY, [], past, Calendar("UTC"), rules, 0.1, Live(segments=live)
-    )
+        86_400 * TODAY, TODAY, known.past, known.key, known.bought, known.items, known.orders,
+        Calendar("UTC"), rules, 0.1, Live(segments=live),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
