@@ -26,8 +26,8 @@ from worker.store.models import ModelStore
 def stop(flag: Path) -> None:
     told = Heart.tell
 
-    def tell(self, stage, done):
-        told(self, stage, done)
+    def tell(self, stage, done, kind=""):
+        told(self, stage, done, kind)
         if flag.exists() and stage == flag.read_text():
             flag.with_suffix(".started").touch()
             while flag.exists():

@@ -1,10 +1,14 @@
 """Trainings by real workers: requests at once become two at most, and a kill publishes nothing."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from threading import Barrier
 
 import pytest
 from celery import Celery
@@ -48,19 +52,23 @@ def runtime(server):
     return runtime
 
 
-@contextmanager
-def trainer(server, flag, fault="stop", **settings):
-    environment = {
+def surroundings(server, **settings):
+    return {
         **os.environ,
         "CRM_REFLEX_REDIS_URL": server.url,
         "CRM_REFLEX_TRAINING_LEASE_S": str(LEASE_S),
         "CRM_REFLEX_LOG_LEVEL": "WARNING",
         **{f"CRM_REFLEX_{name.upper()}": str(value) for name, value in settings.items()},
     }
+
+
+@contextmanager
+def trainer(server, flag, fault="stop", number=0, **settings):
     command = [sys.executable, "-m", "tests.integration.workers.patched_worker"]
     process = subprocess.Popen(
-        [*command, fault, str(flag), "training", "0"], env=environment, start_new_session=True
-    )
+        [*command, fault, str(flag), "training", str(number)],
+        env=surroundings(server, **settings), start_new_session=True,
+    )  # fmt: skip
     try:
         yield process
     finally:
@@ -82,28 +90,67 @@ def newest(runtime):
     return {kind: max((v for v, _ in runtime.models.versions(kind)), default=0) for kind in KINDS}
 
 
-def test_twenty_requests_are_one_running_and_one_waiting(server, runtime, tmp_path):
+def test_twenty_requests_at_once_are_one_running_and_one_waiting(server, runtime, tmp_path):
     flag = tmp_path / "stop"
     flag.write_text("fit segments")
-    with trainer(server, flag):
+    training = queue(runtime.settings, "training")
+    with trainer(server, flag), trainer(server, flag, number=1):
         send(server, runtime, "models.retrain", ["segments"], "the first")
         eventually(flag.with_suffix(".started").exists, within_s=60)
-        for n in range(20):
-            runtime.desk.request("segments", f"request {n}", n)
-        assert len(runtime.desk.running()) == len(runtime.desk.waiting()) == 1
-        for n in range(20):
-            send(server, runtime, "models.retrain", ["segments"], f"message {n}")
-        flag.unlink()
+        with ThreadPoolExecutor(20) as clients:
+            gate = Barrier(20)
+
+            def ask(number):
+                gate.wait()
+                send(server, runtime, "models.retrain", ["segments"], f"message {number}")
+
+            list(clients.map(ask, range(20)))
+        # One at most lies with the worker that trains: it has asked for its next order already.
         eventually(
-            lambda: newest(runtime)["segments"] >= 2 and not runtime.desk.running(), within_s=60
+            lambda: sum(len(one.reasons) for one in runtime.desk.waiting()) >= 19, within_s=60
         )
-        queue_name = queue(runtime.settings, "training")
-        eventually(lambda: not runtime.client.llen(queue_name), within_s=60)
-        eventually(lambda: not runtime.desk.wanted(), within_s=60)
-    assert newest(runtime)["segments"] <= 3, "the messages that came meanwhile were one more"
-    triggers = [runtime.models.read("segments", v).meta["trigger"] for v in (1, 2)]
+        (running,), (waiting,) = runtime.desk.running(), runtime.desk.waiting()
+        assert (running.kind, running.reasons, running.alive) == ("segments", ("the first",), True)
+        assert waiting.kind == "segments"
+        assert newest(runtime)["segments"] == 0
+        flag.unlink()
+        eventually(lambda: newest(runtime)["segments"] >= 2, within_s=60)
+        eventually(lambda: not runtime.client.llen(training), within_s=60)
+        eventually(lambda: not (runtime.desk.running() or runtime.desk.wanted()), within_s=60)
+    made = newest(runtime)["segments"]
+    triggers = [
+        runtime.models.head("segments", version)["trigger"] for version in range(1, made + 1)
+    ]
     assert triggers[0] == "the first"
-    assert triggers[1].startswith("request 0; request 1;")
+    assert triggers[1].count("message") >= 19
+    assert made <= 3, "a third one only for what the training worker had taken before it began"
+
+
+def test_two_beats_are_one_schedule(server, runtime):
+    long_ago_s = runtime.clock.now_s() - 40 * DAY_S
+    for kind in KINDS:
+        runtime.models.publish(kind, {}, {"customers": BUYERS}, long_ago_s)
+
+    def slots():
+        return len(list(runtime.client.scan_iter(runtime.keys.lock("tick:[0-9]*"))))
+
+    def ordered():
+        queued = runtime.client.lrange(queue(runtime.settings, "training"), 0, -1)
+        return Counter(json.loads(one)["headers"]["task"] for one in queued)
+
+    environment = surroundings(server, tick_interval_s=1)
+    cli = [sys.executable, "-m", "worker.cli"]
+    commands = [[*cli, "beat"], [*cli, "beat"], [*cli, "worker", "-q", "ingest"]]
+    processes = [subprocess.Popen(one, env=environment, start_new_session=True) for one in commands]
+    try:
+        eventually(lambda: slots() >= 6, within_s=90)
+        assert [one.poll() for one in processes] == [None] * 3
+    finally:
+        for one in processes:
+            kill(one)
+    found = ordered()
+    assert found["models.retrain"] == 1
+    assert set(found.values()) == {1}, "of every order one, though two beats rang each time"
 
 
 @pytest.mark.parametrize("stage", ["fit forecasts", "publish"])
