@@ -59,8 +59,17 @@ coalesce_s = {coalesce_s}
 class Installation:
     """One key prefix, one destination, worker processes that send to it."""
 
-    def __init__(self, url: str, folder: Path, vendor: Vendor, text: str, workers: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        vendor: Vendor,
+        text: str,
+        workers: int,
+        module: str = "benchmarks.delivery_shop",
+    ) -> None:
         self.vendor = vendor
+        self._module = module
         prefix = f"bench-{secrets.token_hex(3)}"
         file = folder / f"{prefix}.toml"
         file.write_text(text, encoding="utf-8")
@@ -82,14 +91,14 @@ class Installation:
     def change(self, customers: Iterable[str], rng: random.Random) -> None:
         """One more change of each, written as refresh writes it; nobody twice."""
         active, now_s = self._runtime, int(time.time())
-        rows = []
+        rules, rows = active.refresh_rules, []
         for who in customers:
             version = self.versions.get(who, 0)
             self.versions[who] = version + 1
             insight = _insight(who, version + 1, now_s, rng)
             mark = Mark(active.keys.shard(who), who, None, loud=True)
-            rows.append(_refreshed(mark, version, now_s, insight))
-        rules = active.refresh_rules
+            moves = (_move(who, version + 1),) if rules.streams else ()
+            rows.append(_refreshed(mark, version, now_s, insight, moves))
         assert all(active.refresh_store.commit(rows, rules.destinations, rules.streams))
         active.bells.ring("deliver")
 
@@ -102,7 +111,7 @@ class Installation:
         """Start what workers are missing."""
         self.workers = [one for one in self.workers if one.poll() is None]
         while len(self.workers) < self._count:
-            command = [sys.executable, "-m", "benchmarks.delivery_shop"]
+            command = [sys.executable, "-m", self._module]
             self.workers.append(subprocess.Popen(command, env=self._environment))
 
     def kill_one(self, rng: random.Random) -> None:
@@ -136,9 +145,21 @@ class Installation:
         return time.monotonic() - start
 
 
-def _refreshed(mark: Mark, version: int, now_s: int, insight: bytes) -> Refreshed:
+def _refreshed(
+    mark: Mark, version: int, now_s: int, insight: bytes, moves: tuple[bytes, ...]
+) -> Refreshed:
     due_s = now_s + 86_400
-    return Refreshed(mark, version, version, 0, now_s, str(version), insight, Push.ALL, (), due_s)
+    return Refreshed(
+        mark, version, version, 0, now_s, str(version), insight, Push.ALL, moves, due_s
+    )
+
+
+def _move(who: str, version: int) -> bytes:
+    fields = {
+        "id": f"{who}-{version}", "customer_id": who, "kind": "segment", "from": None, "to": 1,
+        "reason": "event", "insight_version": version,
+    }  # fmt: skip
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def _insight(who: str, version: int, now_s: int, rng: random.Random) -> bytes:

@@ -123,7 +123,7 @@ class TestTheVendorThatDoesHarmByAnIndependentClient:
         return upsert(client, rows)
 
     def test_results_are_in_order_and_a_lock_is_an_error_of_its_record(self, org, client):
-        org.faults = {faults.Fault.MIX: 1.0}
+        org.faults, org.share = (faults.Fault.MIX,), 1.0
         told = self.upsert(client, *"abcdefgh")
         assert {one["success"] for one in told} == {True, False}
         stored = [key for key, one in zip("abcdefgh", told, strict=True) if one["success"]]

@@ -10,7 +10,7 @@ from integrations.outbound.suite.kind import NOW, Pusher
 from integrations.outbound.suite.vendor import Exchange, Reply, Request
 from tests.contract.kinds import KINDS
 from tests.contract.specs import document_of, judge, mend, spec
-from tests.vendors import faults, hubspot
+from tests.vendors import dialects, hubspot
 
 # openapi-core checks keys in headers, and passes over OAuth
 pytestmark = pytest.mark.filterwarnings("ignore:Unsupported scheme type:UserWarning")
@@ -94,7 +94,7 @@ class TestHubSpot:
         call = adapter.encode(rows, credentials=Credentials(), at_s=NOW)
         path = call.url.removeprefix(HUBSPOT)
         request = Request("POST", path, {}, call.headers, call.body)
-        harm = faults.HubSpot()
+        harm = dialects.HubSpot()
         items = harm.items(path, call.headers, call.body)
         answers = [
             harm.answer(items, [True] * 3), harm.answer(items, [True, False, True]),

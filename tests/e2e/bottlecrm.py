@@ -94,7 +94,7 @@ class Shop:
             self.ingest()
             refreshed += active.refresh.drain()
             active.deliver.drain()
-            if not active.deliver_store.waiting([self.destination.name]):
+            if not (self.marked() or active.deliver_store.waiting([self.destination.name])):
                 return refreshed
             time.sleep(0.2)
         raise RuntimeError("deliveries still wait")

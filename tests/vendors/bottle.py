@@ -12,11 +12,12 @@ TOKEN = "bcrm_pat_" + "7" * 40
 class Bottle(Vendor):
     """An organization; `ids` maps emails to contact ids, `definitions` custom fields."""
 
-    def __init__(self) -> None:
+    def __init__(self, **definitions: str) -> None:
         super().__init__()
         self.ids: dict[str, str] = {}
         self.definitions: dict[str, str] = {
             "segment": "text", "alive": "number", "vip": "checkbox", "next": "date",
+            **definitions,
         }  # fmt: skip
 
     def answer(self, request: Request) -> Reply:

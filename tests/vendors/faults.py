@@ -14,11 +14,28 @@ import threading
 import time
 from bisect import bisect_right, insort
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+from integrations.outbound.suite.vendor import Request
+from tests.vendors.bottle import Bottle
+from tests.vendors.dialects import (
+    JSON,
+    Answer,
+    Events,
+    HubSpot,
+    Item,
+    Kept,
+    Salesforce,
+    Webhook,
+    emails_of_bottle,
+    ids_of_klaviyo,
+)
+from tests.vendors.klaviyo import Klaviyo
 
 
 class Fault(StrEnum):
@@ -36,22 +53,6 @@ class Fault(StrEnum):
     EXPIRED_401 = "expired_401"  # the token is not accepted any more
 
 
-class Item(NamedTuple):
-    """One row as a vendor reads it."""
-
-    key: str
-    fields: Mapping[str, Any]
-    trace: str = ""
-
-
-class Answer(NamedTuple):
-    """What a vendor says."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = {}
-
-
 class Seen(NamedTuple):
     """One request: when it came (monotonic seconds), about whom, and what became of it."""
 
@@ -61,152 +62,6 @@ class Seen(NamedTuple):
     fault: str
 
 
-class Dialect(Protocol):
-    """How one vendor's requests and answers look."""
-
-    def token(self, path: str, body: bytes) -> Answer | None:
-        """The answer to a request for a token; None if this is none."""
-
-    def items(self, path: str, headers: Mapping[str, str], body: bytes) -> list[Item]:
-        """The rows of a request."""
-
-    def answer(self, items: Sequence[Item], stored: Sequence[bool]) -> Answer:
-        """What is said of rows that were stored, and of those that were refused for now."""
-
-    def throttled(self) -> Answer:
-        """The vendor's own words for too many requests."""
-
-    def is_authorized(self, headers: Mapping[str, str]) -> bool:
-        """Is the token one that was given, and not taken back?"""
-
-    def expire(self) -> None:
-        """Take the token back."""
-
-
-@dataclass
-class Webhook:
-    """A Standard Webhooks endpoint: the version of a customer's insight is its only field."""
-
-    def token(self, _path: str, _body: bytes) -> Answer | None:
-        return None
-
-    def items(self, _path: str, headers: Mapping[str, str], body: bytes) -> list[Item]:
-        data = json.loads(body)["data"]
-        return [
-            Item(data["customer_id"], {"version": data["insight_version"]}, headers["webhook-id"])
-        ]
-
-    def answer(self, _items: Sequence[Item], stored: Sequence[bool]) -> Answer:
-        return Answer(204 if all(stored) else 503)
-
-    def throttled(self) -> Answer:
-        return Answer(429)
-
-    def is_authorized(self, _headers: Mapping[str, str]) -> bool:
-        return True
-
-    def expire(self) -> None:
-        """It has no token."""
-
-
-@dataclass
-class HubSpot:
-    """Contacts by batch upsert: trace ids name the rows, 207 says that not all went well."""
-
-    def token(self, _path: str, _body: bytes) -> Answer | None:
-        return None
-
-    def items(self, _path: str, _headers: Mapping[str, str], body: bytes) -> list[Item]:
-        return [
-            Item(one["id"], one["properties"], one["objectWriteTraceId"])
-            for one in json.loads(body)["inputs"]
-        ]
-
-    def answer(self, items: Sequence[Item], stored: Sequence[bool]) -> Answer:
-        pairs = list(zip(items, stored, strict=True))
-        results = [_hubspot_contact(item) for item, ok in pairs if ok]
-        errors = [_hubspot_error(item) for item, ok in pairs if not ok]
-        times = {"startedAt": "2026-01-01T00:00:00Z", "completedAt": "2026-01-01T00:00:01Z"}
-        answer: dict[str, Any] = {"status": "COMPLETE", "results": results[::-1], **times}
-        if errors:
-            answer |= {"numErrors": len(errors), "errors": errors}
-        return Answer(207 if errors else 200, _json(answer), JSON)
-
-    def throttled(self) -> Answer:
-        said = {
-            "status": "error",
-            "category": "RATE_LIMITS",
-            "errorType": "RATE_LIMIT",
-            "policyName": "TEN_SECONDLY_ROLLING",
-            "message": "You have reached your ten_secondly_rolling limit.",
-            "correlationId": "aeb5f871-7f07-4993-9211-075dc63e7cbf",
-        }
-        return Answer(429, _json(said), JSON)
-
-    def is_authorized(self, _headers: Mapping[str, str]) -> bool:
-        return True
-
-    def expire(self) -> None:
-        """Its token is static."""
-
-
-@dataclass
-class Salesforce:
-    """Collections by external id: results in the order of the rows, throttling is a 403."""
-
-    url: str = ""
-    tokens: int = 0
-    issued: int = 0
-
-    def token(self, path: str, _body: bytes) -> Answer | None:
-        if not path.startswith("/services/oauth2/token"):
-            return None
-        self.tokens += 1
-        self.issued += 1
-        said = {
-            "access_token": f"token-{self.tokens}",
-            "instance_url": self.url,
-            "id": f"{self.url}/id/00D/005",
-            "token_type": "Bearer",
-            "issued_at": "1795428892000",
-            "signature": "c2ln",
-        }
-        return Answer(200, _json(said), JSON)
-
-    def items(self, path: str, _headers: Mapping[str, str], body: bytes) -> list[Item]:
-        by = path.partition("?")[0].rsplit("/", 1)[1]
-        return [
-            Item(one[by], {k: v for k, v in one.items() if k not in {by, "attributes"}})
-            for one in json.loads(body)["records"]
-        ]
-
-    def answer(self, items: Sequence[Item], stored: Sequence[bool]) -> Answer:
-        lock = {
-            "statusCode": "UNABLE_TO_LOCK_ROW",
-            "message": "unable to obtain exclusive access to this record",
-            "fields": [],
-        }
-        said = [
-            {"id": f"003{n:015d}", "success": True, "created": False, "errors": []}
-            if ok
-            else {"success": False, "errors": [lock]}
-            for n, ok in enumerate(stored)
-        ]
-        return Answer(200, _json(said), JSON)
-
-    def throttled(self) -> Answer:
-        said = [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "TotalRequests Limit exceeded."}]
-        return Answer(403, _json(said), JSON)
-
-    def is_authorized(self, headers: Mapping[str, str]) -> bool:
-        return headers.get("authorization") == f"Bearer token-{self.tokens}"
-
-    def expire(self) -> None:
-        """The next token has another number."""
-        self.tokens += 1
-
-
-JSON = {"content-type": "application/json"}
 _REFUSALS = {
     Fault.EXPIRED_401: Answer(401, b"[]", JSON),
     Fault.HINTED_429: Answer(429, b"", {"retry-after": "1"}),
@@ -214,7 +69,14 @@ _REFUSALS = {
     Fault.EMPTY: Answer(200),
     "down": Answer(503),
 }
-DIALECTS = {"webhook": Webhook, "hubspot": HubSpot, "salesforce": Salesforce}
+DIALECTS = {
+    "webhook": Webhook,
+    "events": Events,
+    "hubspot": HubSpot,
+    "salesforce": Salesforce,
+    "bottlecrm": lambda: Kept(Bottle(version="number"), emails_of_bottle),
+    "klaviyo": lambda: Kept(Klaviyo(), ids_of_klaviyo),
+}
 
 
 @dataclass
@@ -222,14 +84,16 @@ class Vendor:
     """The server.
 
     dialect   whose words it speaks
-    faults    fault -> share of the requests that meet it
+    faults    what befalls requests, in turn
+    share     of the requests that meet a fault
     limits    (requests, seconds): more within any such window are answered by a throttle
     version   field whose number grows with every change of a customer; a smaller one regresses
     slow_s    how long it works on a request
     """
 
     dialect: Any
-    faults: Mapping[Fault, float] = field(default_factory=dict)
+    faults: Sequence[Fault] = ()
+    share: float = 0.3
     limits: Sequence[tuple[int, float]] = ()
     version: str = "version"
     seed: int = 0
@@ -237,6 +101,10 @@ class Vendor:
 
     def __post_init__(self) -> None:
         self.contacts: dict[str, dict[str, Any]] = {}
+        self.history: dict[str, list[int]] = {}
+        if isinstance(self.dialect, Kept):
+            self.contacts = self.dialect.vendor.contacts
+            self.dialect.vendor.write = self._watched(self.dialect.vendor.write)
         self.seen: list[Seen] = []
         self._arrived: list[float] = []
         self.met: Counter[str] = Counter()
@@ -246,6 +114,7 @@ class Vendor:
         self._in_flight: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._rng = random.Random(self.seed)
+        self._drawn = 0
         self._over = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -265,7 +134,7 @@ class Vendor:
 
     def calm(self) -> None:
         """No more faults: what is left must drain."""
-        self.faults = {}
+        self.faults = ()
 
     def arrivals(self) -> list[float]:
         """When data requests came, in order."""
@@ -279,8 +148,13 @@ class Vendor:
         if given is not None:
             request.write(given)
             return
-        items = self.dialect.items(request.path, request.headers, request.body)
-        keys = tuple(item.key for item in items)
+        if isinstance(self.dialect, Kept):
+            items = []
+            with self._lock:
+                keys = tuple(self.dialect.keys(self.dialect.vendor, request.asked))
+        else:
+            items = self.dialect.items(request.path, request.headers, request.body)
+            keys = tuple(item.key for item in items)
         with self._lock:
             fault = self._draw(request.at_s)
             self.doubled += sum(self._in_flight[key] > 0 for key in keys) + len(keys)
@@ -302,12 +176,10 @@ class Vendor:
         for count, window_s in self.limits:
             if sum(at_s - one < window_s for one in self._arrived[-count - 1 : -1]) >= count:
                 return "over_limit"
-        dice = self._rng.random()
-        for fault, share in self.faults.items():
-            dice -= share
-            if dice < 0:
-                return fault
-        return ""
+        if not self.faults or self._rng.random() >= self.share:
+            return ""
+        self._drawn += 1
+        return self.faults[self._drawn % len(self.faults)]
 
     def _answer(self, request: "_Request", items: Sequence[Item], fault: str) -> int:
         if self.slow_s:
@@ -316,10 +188,9 @@ class Vendor:
         if said is None:
             if fault == Fault.RESET:
                 return request.reset()
-            stored = self._store(items, self._partial(items) if fault == Fault.MIX else None)
+            said = self._act(request, items, fault)
             if fault == Fault.AFTER_COMMIT_RESET:
                 return request.reset()
-            said = self.dialect.answer(items, stored)
             if fault == Fault.AFTER_COMMIT_500:
                 said = Answer(500, b"internal error")
         return request.write(said, drip=self._over if fault == Fault.DRIP else None)
@@ -327,12 +198,19 @@ class Vendor:
     def _refusal(self, request: "_Request", fault: str) -> Answer | None:
         if not self.dialect.is_authorized(request.headers):
             said = [{"errorCode": "INVALID_SESSION_ID", "message": "Session expired or invalid"}]
-            return Answer(401, _json(said), JSON)
+            return Answer(401, json.dumps(said).encode(), JSON)
         if fault == Fault.EXPIRED_401:
             self.dialect.expire()
         if fault in {Fault.THROTTLE_403, "over_limit"}:
             return self.dialect.throttled()
         return _REFUSALS.get(fault)
+
+    def _act(self, request: "_Request", items: Sequence[Item], fault: str) -> Answer:
+        if isinstance(self.dialect, Kept):
+            with self._lock:
+                return self.dialect.act(request.asked)
+        stored = self._store(items, self._partial(items) if fault == Fault.MIX else None)
+        return self.dialect.answer(items, stored)
 
     def _partial(self, items: Sequence[Item]) -> set[str]:
         with self._lock:
@@ -346,12 +224,23 @@ class Vendor:
                 stored.append(ok)
                 if not ok:
                     continue
-                held = self.contacts.setdefault(item.key, {})
-                new, old = item.fields.get(self.version), held.get(self.version)
-                if new is not None and old is not None and int(float(new)) < int(float(old)):
-                    self.regressions += 1
-                held.update(item.fields)
+                self._look(item.key, item.fields)
+                self.contacts.setdefault(item.key, {}).update(item.fields)
         return stored
+
+    def _look(self, key: str, fields: Mapping[str, Any]) -> None:
+        """Does a write set the customer back?"""
+        if self.version in fields:
+            new, before = int(float(fields[self.version])), self.history.setdefault(key, [])
+            self.regressions += bool(before) and new < before[-1]
+            before.append(new)
+
+    def _watched(self, write: Callable[..., bool]) -> Callable[..., bool]:
+        def look_and_write(key: str, fields: Mapping[str, Any], *rest: Any, **more: Any) -> bool:
+            self._look(key, fields)
+            return write(key, fields, *rest, **more)
+
+        return look_and_write
 
 
 class _Request:
@@ -363,6 +252,9 @@ class _Request:
         self.path = handler.path
         self.headers = {name.lower(): value for name, value in handler.headers.items()}
         self.body = handler.rfile.read(int(self.headers.get("content-length") or 0))
+        parts = urlsplit(self.path)
+        query = dict(parse_qsl(parts.query))
+        self.asked = Request(handler.command, parts.path, query, self.headers, self.body)
 
     def write(self, answer: Answer, drip: threading.Event | None = None) -> int:
         """Send an answer whole, or a byte in 50 ms until the client or the server gives up."""
@@ -442,30 +334,3 @@ def running(dialect: str = "hubspot", **options: Any) -> Iterator[Vendor]:
         yield vendor
     finally:
         vendor.close()
-
-
-def _hubspot_contact(item: Item) -> dict[str, Any]:
-    return {
-        "id": str(abs(hash(item.key)) % 10**9),
-        "new": False,
-        "properties": dict(item.fields),
-        "createdAt": "2026-01-01T00:00:00Z",
-        "updatedAt": "2026-01-01T00:00:00Z",
-        "archived": False,
-        "objectWriteTraceId": item.trace,
-    }
-
-
-def _hubspot_error(item: Item) -> dict[str, Any]:
-    return {
-        "status": "error",
-        "category": "INTERNAL_ERROR",
-        "message": "the record could not be written for now",
-        "context": {"objectWriteTraceId": [item.trace]},
-        "errors": [],
-        "links": {},
-    }
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value).encode()

@@ -17,20 +17,20 @@ from worker.store.destinations import Ended
 #: A state is tried again after 5 s on average at first, then twice as long, at most so long.
 STATE_FIRST_S: Final = 5.0
 STATE_MAX_S: Final = 3600.0
-STATE_MIN_S: Final = 1.0
+#: Nothing is tried again sooner: a call that came to no end here has come to one there by then.
+RETRY_MIN_S: Final = 1.0
 #: A destination that is busy and names no time gets so much rest, and never less than the second.
 REST_S: Final = 5.0
 REST_MIN_S: Final = 1.0
 
 
 def state_delay_s(attempts: int, rng: Random) -> float:
-    """Full jitter: uniform in [0, min(hour, 10 s x 2^(attempts - 1))), but a second at least, so
-    that a call that came to no end here has come to one there; a state never expires.
+    """Full jitter: uniform in [0, min(hour, 10 s x 2^(attempts - 1))); a state never expires.
 
     Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
     longest_s = min(STATE_MAX_S, 2 * STATE_FIRST_S * 2.0 ** min(attempts - 1, 20))
-    return max(STATE_MIN_S, rng.random() * longest_s)
+    return max(RETRY_MIN_S, rng.random() * longest_s)
 
 
 def end_of_row(
@@ -121,7 +121,8 @@ def _delay_s(channel: Channel, attempts: int, max_attempts: int, rng: Random) ->
         return 0.0  # all rows of a digest wait for one call: the destination rests
     if not channel.is_stream:
         return state_delay_s(attempts, rng)
-    return None if attempts >= max_attempts else delay_s(attempts, rng)
+    wait_s = None if attempts >= max_attempts else delay_s(attempts, rng)
+    return None if wait_s is None else max(RETRY_MIN_S, wait_s)
 
 
 def _settled(
