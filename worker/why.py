@@ -17,8 +17,10 @@ from models.features import rfm
 from models.history import Histories, purchase_stats
 from models.segments import state as segments
 from models.segments.explaining import explain as explain_segment
+from models.segments.lifecycle import INTEREST_DAYS, NEW_DAYS, lifecycle_label
 from models.segments.model import SegmentModel, with_names
 from worker.customer import Found, delivery
+from worker.insights.lifecycle import LIFECYCLE, days_since
 from worker.store.inspecting import Entered, Inspector
 from worker.store.models import KINDS, ArtifactError
 from worker.terminal import instant
@@ -113,7 +115,9 @@ def _features(active: Runtime, found: Found, seen: View, insight: dict[str, Any]
         "active_span_days": int(stats.recency[0]),
         "age_days": int(stats.age[0]),
         "nearest_segments": _nearest(active, past, today, insight) if bought else [],
-        "segment": _segment(active, past, today, insight) if bought else None,
+        "segment": _segment(active, past, today, insight)
+        if bought
+        else _lifecycle(seen, calendar, today, insight),
     }
 
 
@@ -173,6 +177,35 @@ def _segment(
             for reason in why.reasons
         ],
     }
+
+
+def _lifecycle(
+    seen: View, calendar: Calendar, today: int, insight: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Why this segment of those who have not bought: the first condition that holds decides."""
+    told = insight.get("segment")
+    if told is None or told["id"] not in LIFECYCLE:
+        return None
+    label = lifecycle_label(told["id"])
+    looked, came = days_since(seen, calendar, today)
+    return {
+        "id": told["id"],
+        "name": told["name"],
+        "name_zh": label.name("zh"),
+        "description": label.description(),
+        "description_zh": label.description("zh"),
+        "since": told["since"],
+        "previous_id": told.get("previous_id"),
+        "because": [
+            _condition("days since a look at a product", looked, INTEREST_DAYS),
+            _condition("days since the first event", came, NEW_DAYS),
+        ],
+    }
+
+
+def _condition(what: str, days: int | None, at_most: int) -> dict[str, Any]:
+    holds = days is not None and days <= at_most
+    return {"feature": what, "value": days, "at_most": at_most, "holds": holds}
 
 
 def _spoke(active: Runtime, insight: dict[str, Any]) -> SegmentModel | None:

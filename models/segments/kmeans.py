@@ -12,7 +12,7 @@ Matrix: TypeAlias = NDArray[np.float64]
 
 COLD_STARTS = 10
 WORTH = 0.01  # an optimum elsewhere must be better by this share to send customers there
-SPARE = 0.003  # inertia given away so that fewer customers move
+SPARE = 0.0015  # inertia given away so that fewer customers move
 MOST_MOVED = 0.05  # of the customers at once, unless
 FAR_BETTER = 0.9  # of the live inertia is to be had: so badly do the live centers fit
 _STEPS = np.linspace(0.0, 1.0, 41)

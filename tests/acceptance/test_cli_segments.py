@@ -7,6 +7,7 @@ import pytest
 
 from tests.acceptance.cli import Cli, order_event
 from tests.acceptance.test_cli import work
+from tests.builders import viewed
 from tests.servers import Server, eventually
 from worker.bootstrap import Runtime
 from worker.follow import follow_of
@@ -225,6 +226,7 @@ def test_why_tells_features_runner_up_and_margin(cli):
     assert sum(one["share"] for one in why["because"]) == pytest.approx(1, abs=0.01)
     text = cli.run("customer", "why", "c-3").out
     assert "runner-up" in text
+    assert "outlier score" in text
     assert why["name_zh"] in text
 
 
@@ -296,3 +298,25 @@ def test_before_the_first_training_there_is_nothing_to_show(tmp_path):
             assert "no segments yet" in cli.run("segments", *words, code=1).err
         assert cli.json("segments", "follow")["version"] is None
         assert "no rule segments yet" in cli.run("segments", "rules", "list").out
+
+
+def test_who_has_not_bought_has_a_segment_and_a_reason_before_the_first_training(tmp_path):
+    with Server(tmp_path / "server") as server:
+        active = Runtime(Settings(redis_url=server.url, shards=4), server.url)
+        now_s = int(time.time())
+        days_ago = {"looks": 3, "looked": 90}
+        seen = [viewed(who, "tea", who, now_s - n * DAY_S) for who, n in days_ago.items()]
+        work(active, [json.loads(one) for one in seen])
+        active.client.close()
+        cli = Cli(tmp_path, redis_url=server.url, shards=4)
+        why = cli.json("customer", "why", "looks")["features"]["segment"]
+        assert why["name"] == "Browsing"
+        assert why["because"][0] == {
+            "feature": "days since a look at a product", "value": 3, "at_most": 30, "holds": True,
+        }  # fmt: skip
+        lead = cli.json("customer", "why", "looked")["features"]["segment"]
+        assert lead["name"] == "Lead"
+        assert not any(one["holds"] for one in lead["because"])
+        text = cli.run("customer", "why", "looked").out
+        assert "days since the first event" in text
+        assert lead["description"] in text

@@ -164,7 +164,8 @@ def _show_explanation(told: dict[str, Any]) -> None:
         ]
         show("", table(("nearest segments", "id", "distance", "chosen"), near))
     if segment := features["segment"]:
-        show("", *_segment_tables(segment))
+        tables = _segment_tables if "runner_up" in segment else _lifecycle_tables
+        show("", *tables(segment))
     if told["audiences"]:
         since = ((one["name"], f"since {one['since']}") for one in told["audiences"])
         show("", pairs(since, title="rule segments"))
@@ -187,6 +188,7 @@ def _segment_tables(segment: dict[str, Any]) -> list[Any]:
         ("before", segment["previous_id"]),
         ("runner-up", f"{segment['runner_up']['name']} ({segment['runner_up']['id']})"),
         ("margin", segment["margin"]),
+        ("outlier score", segment["outlier"]),
         ("waits for", f"{pending} since {segment['pending_since']}" if pending else None),
     ]
     rows = [
@@ -195,6 +197,22 @@ def _segment_tables(segment: dict[str, Any]) -> list[Any]:
     ]
     title = f"segment {segment['id']}: {segment['name']}, {segment['name_zh']}"
     columns = ("because of", "value", "here", "runner-up", "share")
+    return [pairs(facts, title=title), "", table(columns, rows)]
+
+
+def _lifecycle_tables(segment: dict[str, Any]) -> list[Any]:
+    """Why this segment of customers who have not bought."""
+    facts = [
+        ("description", segment["description"]),
+        ("", segment["description_zh"]),
+        ("since", segment["since"]),
+        ("before", segment["previous_id"]),
+    ]
+    rows = [
+        (one["feature"], one["value"], one["at_most"], one["holds"]) for one in segment["because"]
+    ]
+    title = f"segment {segment['id']}: {segment['name']}, {segment['name_zh']}"
+    columns = ("the first that holds decides", "value", "at most", "holds")
     return [pairs(facts, title=title), "", table(columns, rows)]
 
 

@@ -37,6 +37,13 @@ def lifecycle(views: Sequence[View], calendar: Calendar, today: int) -> list[int
     return [int(one) for one in ids]
 
 
+def days_since(view: View, calendar: Calendar, today: int) -> tuple[int | None, int | None]:
+    """Days since the newest look at a product, and since the first event; None without one."""
+    days = (_day(at_s, calendar, today) for at_s in (_last_look(view), view.first_s))
+    looked, came = (None if day == NEVER else today - day for day in days)
+    return looked, came
+
+
 def _last_look(view: View) -> int:
     return max((view.last_signals.get(code, NEVER) for code in _LOOKS), default=NEVER)
 

@@ -17,8 +17,9 @@ from models.segments.state import to_state
 from worker.refresh_rules import Division
 from worker.training.data import TrainingData
 
-#: Another division, or the live one measured anew, must gain so much: people know these segments.
-WORTH_A_CHANGE: Final = 0.02
+#: Another division, or the live one measured anew, must gain so much: people know these segments,
+#: and by chance alone two fits of one division differ by 0.03.
+WORTH_A_CHANGE: Final = 0.05
 
 
 class Way(NamedTuple):
