@@ -122,8 +122,8 @@ class Fleet:
         self._thread = threading.Thread(target=self._keep, daemon=True)
         self._thread.start()
 
-    def wait_ready(self, reports: Reports, timeout_s: float = 60.0) -> None:
-        """Wait until every worker has reported."""
+    def wait_ready(self, reports: Reports, timeout_s: float = 180.0) -> None:
+        """Wait until every worker has reported; where nobody did before, refresh compiles first."""
         deadline = time.monotonic() + timeout_s
         workers = len(set(self.supervisor.starts()) - {"beat"})  # beat reports nothing
         while len(reports.all()) < workers:
