@@ -120,6 +120,7 @@ def _write(
 def _classified(
     channel: Channel, row: Row, given: Credentials, at_s: Callable[[], int]
 ) -> tuple[Outcome, ...]:
+    row = row._replace(fields=channel.capabilities.cleared(row.fields))
     call: HttpCall = channel.adapter.encode([row], credentials=given, at_s=at_s())
     answer: Response = channel.transport.send(call)
     return channel.adapter.classify([row], answer, at_s=at_s())

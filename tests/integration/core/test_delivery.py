@@ -268,6 +268,16 @@ class TestRefusals:
         assert shop.letters.find() == []
         assert shop.destinations.state("crm").alarm.startswith("takes nothing")
 
+    def test_a_job_in_which_every_row_failed_gives_none_up(self, shop):
+        vendor = Working()
+        vendor.bad = {"a", "b"}
+        for customer in sorted(vendor.bad):
+            shop.tell(customer)
+        shop.deliver(vendor)
+        TestJobs().finish(shop, vendor)
+        assert shop.letters.find() == []
+        assert shop.waiting() == {"a", "b"}
+
     def test_what_was_under_way_when_it_began_to_refuse_says_nothing_for_it(self, shop):
         """A call that began before the outage, and was taken, is no proof against a row."""
         policy = channel(Vendor(), lease=60_000)

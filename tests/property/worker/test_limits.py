@@ -14,6 +14,7 @@ from worker.store.destinations import (
     FOREVER,
     OPEN_MAX_MS,
     OPEN_MS,
+    REFUSALS,
     Destinations,
     Ended,
 )
@@ -283,3 +284,25 @@ def test_who_pauses_decides_when_it_ends(redis_client):
     report(store, call, "gone", alarm="gone: http_410")
     assert store.permits(policy, 1).why == "gone"
     assert store.state("crm").alarm == "gone: http_410"
+
+
+def test_calls_that_take_nothing_open_the_breaker_and_only_a_row_that_is_taken_closes_it(
+    redis_client,
+):
+    store, policy = Destinations(redis_client, KEYS), limits(concurrency=99)
+
+    def end(how):
+        (call,) = store.permits(policy, 1).calls
+        report(store, call, how, alarm="takes nothing: http_400" if how == "rejected" else "")
+        return store.state("crm")
+
+    for number in range(REFUSALS):
+        assert not end("ok").is_open, f"after {number}"
+        state = end("rejected")
+    assert (state.is_open, state.alarm) == (True, "takes nothing: http_400")
+    for how in ("ok", "rejected", "ok", "taken"):
+        redis_client.hset(KEYS.control("crm"), "opened", 1)
+        state = end(how)
+        assert state.is_open == (how != "taken"), how
+    assert state.alarm == ""
+    assert store.taken("crm") == (1, 0)

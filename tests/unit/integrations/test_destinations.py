@@ -59,6 +59,8 @@ def test_a_file_says_where_to_which_fields_how_fast(write):
     assert [one.get_secret_value() for one in hook.secrets["secret"]] == ["whsec_new", "whsec_old"]
     assert "pat-123" not in repr(hubspot)
     assert "whsec_new" not in repr(hook)
+    path = hook.model_copy(update={"options": {"url": "https://hooks.example.com/T0/secret-path"}})
+    assert "secret-path" not in f"{path!r} {path}", "some receivers have a secret in their URL"
 
 
 def test_yaml_says_the_same(write):
