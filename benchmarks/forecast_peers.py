@@ -1,4 +1,6 @@
-"""What our forecasts are measured against: rules of thumb, BTYD alone, LightGBM if installed."""
+"""What our forecasts are measured against: rules of thumb, BTYD alone, models of scikit-learn with
+parameters of their own, LightGBM if installed.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,13 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from models.forecast.btyd import (
     expected_purchases,
@@ -14,7 +23,7 @@ from models.forecast.btyd import (
     fit_mbg_nbd,
     purchase_probability,
 )
-from models.forecast.families.base import Target
+from models.forecast.families.base import TARGETS, Target
 from models.forecast.families.logistic import FAMILY as LOGISTIC
 from models.forecast.gamma_gamma import expected_value, fit_gamma_gamma
 from models.forecast.metrics import log_losses
@@ -42,7 +51,28 @@ _COMMON: Final[dict[str, Any]] = {
     "verbose": -1,
     "random_state": 0,
 }
+_FOREST: Final[dict[str, Any]] = {
+    "n_estimators": 100,
+    "min_samples_leaf": 20,
+    "max_features": 0.3,
+    "n_jobs": 1,
+    "random_state": 0,
+}
+_HIST_GB: Final[dict[str, Any]] = {
+    "max_iter": 120,
+    "learning_rate": 0.05,
+    "max_leaf_nodes": 15,
+    "min_samples_leaf": 50,
+    "l2_regularization": 5.0,
+    "early_stopping": False,
+    "random_state": 0,
+}
 _MOST_ROWS: Final = 50_000
+
+
+def has_lightgbm() -> bool:
+    """Tell whether this peer can be measured here."""
+    return find_spec("lightgbm") is not None
 
 
 def rules(sheets: Sheets, day: int) -> Said:
@@ -92,46 +122,79 @@ def btyd(sheet: Sheet, horizon_days: int) -> Said:
 def lightgbm(sheets: Sheets, day: int, options: dict[str, Any]) -> Said:
     """LightGBM without and with the BTYD expectation; nothing where it is not installed."""
     said: Said = {"buy": {}, "orders": {}, "spend": {}}
-    if find_spec("lightgbm") is None:
+    if not has_lightgbm():
         return said
     for suffix in ("", "+btyd"):
-        for target in ("buy", "orders", "spend"):
-            model, test = _boosted(sheets, day, target, options, stacked=bool(suffix))
-            found = model.predict_proba(test)[:, 1] if target == "buy" else model.predict(test)
-            said[target]["lightgbm" + suffix] = found
+        for target in TARGETS:
+            rows, label, test = _rows(sheets, day, target, stacked=bool(suffix))
+            model = _boosted(rows, label, target, options)
+            said[target]["lightgbm" + suffix] = _answer(model, test, target)
     return said
+
+
+def trees(sheets: Sheets, day: int) -> Said:
+    """A forest of 100 full trees and HistGradientBoosting, without and with the expectation."""
+    said: Said = {"buy": {}, "orders": {}, "spend": {}}
+    for suffix in ("", "+btyd"):
+        for target in TARGETS:
+            rows, label, test = _rows(sheets, day, target, stacked=bool(suffix))
+            if target == "buy":
+                models: dict[str, Any] = {
+                    "forest": RandomForestClassifier(**_FOREST),
+                    "hist_gb": HistGradientBoostingClassifier(**_HIST_GB),
+                }
+            else:
+                models = {
+                    "forest": RandomForestRegressor(**_FOREST),
+                    "hist_gb": HistGradientBoostingRegressor(loss="poisson", **_HIST_GB),
+                }
+            unit = float(label.mean()) if target == "spend" else 1.0
+            with threadpool_limits(1):
+                for name, model in models.items():
+                    model.fit(rows, label if target == "buy" else label / unit)
+                    said[target][name + suffix] = unit * _answer(model, test, target)
+    return said
+
+
+def _answer(model: Any, test: Rows, target: Target) -> Rows:
+    found = model.predict_proba(test)[:, 1] if target == "buy" else model.predict(test)
+    return np.asarray(found)
 
 
 def tuned(sheets: Sheets, first_cutoff: int) -> dict[str, Any]:
     """The point of the grid with the least log loss one horizon before the first cutoff."""
     day = first_cutoff - sheets.horizon_days
-    if find_spec("lightgbm") is None or not sheets.closed_before(day):
+    if not has_lightgbm() or not sheets.closed_before(day):
         return GRID[0]
     bought = sheets.at(day).labels["buy"]
 
     def loss(options: dict[str, Any]) -> float:
-        model, test = _boosted(sheets, day, "buy", options, stacked=False)
-        return float(log_losses(bought, model.predict_proba(test)[:, 1]).mean())
+        rows, label, test = _rows(sheets, day, "buy", stacked=False)
+        said = _answer(_boosted(rows, label, "buy", options), test, "buy")
+        return float(log_losses(bought, said).mean())
 
     return min(GRID, key=loss)
 
 
-def _boosted(
-    sheets: Sheets, day: int, target: Target, options: dict[str, Any], *, stacked: bool
-) -> tuple[Any, Rows]:
-    from lightgbm import LGBMClassifier, LGBMRegressor  # noqa: PLC0415  only where installed
-
+def _rows(sheets: Sheets, day: int, target: Target, *, stacked: bool) -> tuple[Rows, Rows, Rows]:
+    """Features and outcomes of at most 50,000 training rows, and the features to be judged."""
     days = sheets.closed_before(day)
     columns = usable(sheets.first_day, days[0])
     rows = np.concatenate([design(sheets.at(d), columns, stacked=stacked) for d in days])
     label = np.concatenate([sheets.at(d).labels[target] for d in days])
     keep = np.random.default_rng(0).permutation(len(rows))[:_MOST_ROWS]
-    test = design(sheets.at(day), columns, stacked=stacked)
-    rows, label = rows[keep], label[keep]
+    label = label[keep]
+    if target == "spend":
+        label = np.minimum(label, np.quantile(label[label > 0], 0.995))
+    return rows[keep], label, design(sheets.at(day), columns, stacked=stacked)
+
+
+def _boosted(rows: Rows, label: Rows, target: Target, options: dict[str, Any]) -> Any:
+    from lightgbm import LGBMClassifier, LGBMRegressor  # noqa: PLC0415  only where installed
+
     if target == "buy":
-        return LGBMClassifier(objective="binary", **options, **_COMMON).fit(rows, label), test
+        return LGBMClassifier(objective="binary", **options, **_COMMON).fit(rows, label)
     if target == "orders":
-        return LGBMRegressor(objective="poisson", **options, **_COMMON).fit(rows, label), test
-    held = np.minimum(label, np.quantile(label[label > 0], 0.995))
+        return LGBMRegressor(objective="poisson", **options, **_COMMON).fit(rows, label)
     model = LGBMRegressor(objective="tweedie", tweedie_variance_power=1.5, **options, **_COMMON)
-    return model.fit(rows, held), test
+    return model.fit(rows, label)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from integrations.material import DeadBands
 from worker.currencies import Rates
@@ -26,6 +26,9 @@ class Division(NamedTuple):
     k: int = 0
     height: float | None = None
 
+#: Customers with an order from which forecasts are trained: level 1 leans on other shops.
+FORECASTS_FROM: Final = 10
+
 
 class RefreshRules(NamedTuple):
     """What refresh depends on besides profiles and models.
@@ -36,6 +39,7 @@ class RefreshRules(NamedTuple):
     streams       who gets transitions, each as an event
     holdout       who gets no recommendations
     service_items  ids or patterns of what is no product
+    min_customers  who have bought, below which no segments and recommendations are trained
     horizons_days  of forecasts, beside 30 and 90
     rates         the newest exchange rates; None = none but the reporting currency is known
     dead_bands    how far a forecast may drift before anybody is told

@@ -16,7 +16,7 @@ from worker.catalog import attributes
 from worker.clock import Clock
 from worker.heart import CancelledTrainingError, Heart
 from worker.live import Live, LiveModels
-from worker.refresh_rules import RefreshRules
+from worker.refresh_rules import FORECASTS_FROM, RefreshRules
 from worker.store.catalog import CatalogStore
 from worker.store.models import (
     KINDS,
@@ -175,13 +175,18 @@ class Retrain:
                 runs.append(run)
         return runs
 
+    def _least(self, runs: Sequence[Run]) -> int:
+        """Customers with an order that trainings of these kinds need."""
+        least = self._rules.min_customers
+        return min(least, FORECASTS_FROM) if {run.kind for run in runs} == {"forecasts"} else least
+
     def _fit(self, runs: Sequence[Run], live: Live, token: str, course: Course) -> list[Published]:
         """Each kind by itself; published when all are fitted."""
         known = dict(live.published)
         data = collect(
             self._population,
             live,
-            self._rules,
+            self._rules._replace(min_customers=self._least(runs)),
             self._clock.now_s(),
             course.tell,
             discount_rate_year=self._discount_rate_year,

@@ -252,7 +252,10 @@ class Settings(BaseSettings):
         (), description="Days of forecasts beside 30 and 90, comma-separated; up to 4, up to 365."
     )
     min_customers_to_train: int = Field(
-        30, ge=1, description="Customers with an order below which no model is trained."
+        30,
+        ge=1,
+        description="Customers with an order below which no segments and recommendations are"
+        " trained; forecasts from 10.",
     )
     training_lease_s: float = Field(
         60.0, ge=1, description="Seconds after which a training whose trainer ended begins anew."

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from worker.clock import Clock
 from worker.pump import lock_name
+from worker.refresh_rules import FORECASTS_FROM
 from worker.store.door import Door
 from worker.store.models import KINDS, ArtifactError, ModelStore
 from worker.store.population import Population
@@ -44,7 +45,7 @@ class Plan(NamedTuple):
     """What has to run.
 
     pumps              number of pump slots by stage
-    min_customers      customers below which no training is tried
+    min_customers      customers below which none but forecasts are trained
     retrain_interval_s age at which models are trained anew
     search_customers   customers from which forecasts are chosen among all candidates
     snapshots          whether the index has snapshots to look after
@@ -135,7 +136,10 @@ class Tick:
         """
         customers = self._population.count()
         wait_ms = min(MOST_WAIT_MS, max(LEAST_WAIT_MS, WAIT_MS_EACH * customers))
-        if customers >= self._plan.min_customers and self._once("first", wait_ms):
+        if customers < self._plan.min_customers:
+            missing = [kind for kind in missing if kind == "forecasts"]
+        least = min(self._plan.min_customers, FORECASTS_FROM)
+        if missing and customers >= least and self._once("first", wait_ms):
             self._order("models.retrain", missing if len(missing) < len(KINDS) else None, "first")
 
     def _look_after(self, current: Mapping[str, int], now_s: int) -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from models.forecast.families.base import Family, Target
 from models.forecast.families.registry import FAMILIES, families_of
 from models.forecast.level1 import Expected
-from models.forecast.sheets import Sheets, design, sample, usable
+from models.forecast.sheets import Sheets, design, usable
+from models.forecast.snapshot import sample
 
 Rows: TypeAlias = NDArray[np.float64]
 

@@ -4,7 +4,7 @@
 (30, 90)
 """
 
-from models.forecast.fitting import fit_bundle
+from models.forecast.fitting import WINDOWS, fit_bundle, prior_bundle
 from models.forecast.heads import HORIZONS_DAYS, Bundle, Head
 from models.forecast.outlook import (
     Distribution,
@@ -17,6 +17,7 @@ from models.forecast.stored import from_state, to_state
 
 __all__ = [
     "HORIZONS_DAYS",
+    "WINDOWS",
     "Bundle",
     "Distribution",
     "Head",
@@ -25,6 +26,7 @@ __all__ = [
     "fit_bundle",
     "from_state",
     "predict_bundle",
+    "prior_bundle",
     "spend_distribution",
     "to_state",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +21,17 @@ from models.forecast.level1 import Expected
 from models.forecast.metrics import calibration
 from models.forecast.recipe import FLOOR_ONLY, Recipe, anchor_shift, apply, mixed
 from models.forecast.season import Calendar, measure
-from models.forecast.sheets import Sheet, Sheets, expectation_columns
-from models.forecast.spread import sample_rows
+from models.forecast.sheets import Sheets, expectation_columns
+from models.forecast.snapshot import sample
 from models.forecast.weighing import season_weight
-from models.history import Histories, cut
+from models.history import Histories, cut, from_orders
 
 Rows: TypeAlias = NDArray[np.float64]
 
 TOO_SHORT: Final = "history shorter than the horizon"
-_WINDOWS: Final = 5
+FIRST: Final = "the first version is level 1; the next training tries the candidates"
+WINDOWS: Final = 5  # closed windows that candidates are tried on
+_EXPLAINED: Final = 300  # customers whose drivers are averaged
 
 
 def fit_bundle(
@@ -41,14 +43,14 @@ def fit_bundle(
     horizons_days: Sequence[int] = HORIZONS_DAYS,
     key: NDArray[np.uint64] | None = None,
     prior: Prior = PRIOR,
-    windows: int = _WINDOWS,
+    windows: int = WINDOWS,
     without: frozenset[str] = frozenset(),
     seed: int = 0,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Bundle:
     """Fit everything on what happened up to and with `as_of_day`.
 
-    horizons_days  any; one beside 30 and 90 that is longer than the history gets no head
+    horizons_days  any; one beside 30 and 90 gets no head while the history is short of half of it
     key       (customers,) hash of each customer's id: who is sampled does not depend on the order
               of the rows; None = the row's number
     windows   closed windows to backtest on, at most; 0 = level 1 only
@@ -70,22 +72,43 @@ def fit_bundle(
     heads: list[Head] = []
     report: list[Meta] = []
     wanted = sorted(set(horizons_days))
+    left = MOST_STEPS
     for index, horizon in enumerate(wanted if len(past.day) else ()):
         sheets = Sheets(past, horizon, key, prior)
-        if horizon not in HORIZONS_DAYS and sheets.first_day > as_of_day + 1 - horizon:
+        if horizon not in HORIZONS_DAYS and forecast.is_short(level1.history_days, horizon):
             report += [_abstained(target, horizon) for target in TARGETS]
             continue
         part = _Part(progress, index / len(wanted), 1 / len(wanted))
         part(0.0)
-        found, told = _fit_horizon(sheets, as_of_day + 1, (windows, without), seed, part)
+        effort = _Effort(windows, without, left // (len(wanted) - index))
+        found, told = _fit_horizon(sheets, as_of_day + 1, effort, seed, part)
+        left -= sum(steps(member) for head in found for member in head.members)
         heads += found
         report += told
     return Bundle(level1, tuple(heads), tuple(report))
 
 
+def prior_bundle(currency: str, discount_rate_year: float = 0.1) -> Bundle:
+    """Return what speaks for a shop without any data: the cross-shop prior, without money.
+
+    >>> prior_bundle("EUR").level1.repeat_buyers
+    0
+    """
+    nobody = from_orders(0, *(np.zeros(0, dtype=np.int64),) * 3)
+    return fit_bundle(nobody, 0, currency=currency, discount_rate_year=discount_rate_year)
+
+
 def _abstained(target: Target, horizon: int) -> Meta:
     told: Meta = {"target": target, "horizon_days": horizon, "chosen": "abstains"}
     return {**told, "reason": TOO_SHORT, "windows": [], "candidates": []}
+
+
+class _Effort(NamedTuple):
+    """What a fit may take: windows and candidates of the backtest, and steps of what it ships."""
+
+    windows: int
+    without: frozenset[str]
+    steps: int
 
 
 class _Part:
@@ -99,17 +122,16 @@ class _Part:
 
 
 def _fit_horizon(
-    sheets: Sheets, day: int, effort: tuple[int, frozenset[str]], seed: int, tell: _Part
+    sheets: Sheets, day: int, effort: _Effort, seed: int, tell: _Part
 ) -> tuple[list[Head], list[Meta]]:
     """Return a head per target, and the reasons."""
-    most, without = effort
-    horizon = sheets.horizon_days
-    days = sheets.windows(day, most)
+    horizon, left = sheets.horizon_days, effort.steps
+    days = sheets.windows(day, effort.windows) if effort.windows else []
     weight, proven = season_weight(sheets, days)
-    season = measure(sheets.histories, day, horizon, sheets.prior, weight)
+    season = measure(sheets.histories, day, horizon, sheets.prior, weight, sheets.key)
     scored = [score(sheets, one, (), seed, weight=weight) for one in days]
-    why = eligible(scored, horizon)
-    wanted = [(t, name) for t in TARGETS for name in names_of(t) if name not in without]
+    why = eligible(scored, horizon) if effort.windows else FIRST
+    wanted = [(t, name) for t in TARGETS for name in names_of(t) if name not in effort.without]
     if why is None:
         for i, one in enumerate(days):
             tell(i / (len(days) + 1))
@@ -120,32 +142,50 @@ def _fit_horizon(
     chosen: dict[Target, Choice] = {}
     for target in TARGETS:
         first = _choice(scored, target, horizon, why, level_known=known)
-        chosen[target], members = _affordable(sheets, first, target, day, seed)
+        chosen[target], members = _affordable(sheets, first, day, seed, left)
+        left -= sum(map(steps, members))
         heads.append(_head(sheets, day, expected, chosen[target], members, season))
     recipes = {target: choice.recipe for target, choice in chosen.items()}
     spreads = fit_spreads(sheets, day, expected, heads, scored, seed)
     add_coverage(sheets, scored, recipes, {t: c.table for t, c in chosen.items()}, seed)
-    heads = [head._replace(spread=spreads.get(head.target)) for head in heads]
-    report = [_told(sheets, day, chosen[head.target], head, scored) for head in heads]
+    report = []
+    for i, head in enumerate(heads):
+        corrected = spreads.get(head.target)
+        heads[i] = head._replace(spread=corrected and corrected.spread)
+        told = _told(sheets, day, chosen[head.target], heads[i], scored)
+        if corrected is not None:
+            told |= {"correction": corrected.weight, "coverage80": corrected.coverage80}
+        report.append(told)
     return heads, report
 
 
 def _choice(
     scored: Sequence[Scored], target: Target, horizon: int, why: str | None, *, level_known: bool
 ) -> Choice:
-    if why is None:
-        return choose(scored, target, horizon, level_known=level_known)
-    return Choice(target, FLOOR_ONLY, why, tuple(one.day for one in scored), [])
+    if not scored:
+        return Choice(target, FLOOR_ONLY, why or FIRST, (), [])
+    choice = choose(scored, target, horizon, level_known=level_known)
+    return choice if why is None else choice.taken(FLOOR_ONLY, why)
 
 
 def _affordable(
-    sheets: Sheets, choice: Choice, target: Target, day: int, seed: int
+    sheets: Sheets, choice: Choice, day: int, seed: int, most_steps: int
 ) -> tuple[Choice, tuple[Member, ...]]:
-    """Fit the winner's members; one that is too slow to refresh gives way to level 1."""
-    members = tuple(fit_member(sheets, name, target, day, seed) for name in choice.recipe.members)
-    if sum(steps(member) for member in members) <= MOST_STEPS:
-        return choice, members
-    return choice._replace(recipe=FLOOR_ONLY, reason="the winner is too slow to refresh"), ()
+    """Fit the best blend that is quick enough to refresh; level 1 always is."""
+    fitted: dict[str, Member] = {}
+    slow: list[str] = []
+    for recipe, reason in choice.passed if choice.recipe.members else ():
+        for name in recipe.members:
+            if name not in fitted:
+                fitted[name] = fit_member(sheets, name, choice.target, day, seed)
+        members = tuple(fitted[name] for name in recipe.members)
+        if sum(map(steps, members)) <= most_steps:
+            note = f"; better but too slow to refresh: {slow[0]}" if slow else ""
+            return choice.taken(recipe, reason + note), members
+        slow.append(recipe.label)
+    if slow:
+        return choice.taken(FLOOR_ONLY, f"what passed is too slow to refresh: {slow[0]}"), ()
+    return choice, ()
 
 
 def _head(
@@ -172,9 +212,10 @@ def _reliability(scored: Sequence[Scored], recipe: Recipe) -> list[list[float]]:
     return [means.round(4).tolist(), came.round(4).tolist()]
 
 
-def _drivers(sheet: Sheet, members: tuple[Member, ...]) -> Meta:
-    """Return what moves each member most, on customers evenly taken."""
-    rows = sample_rows(len(sheet.snapshot.row))[::10]
+def _drivers(sheets: Sheets, day: int, members: tuple[Member, ...]) -> Meta:
+    """Return what moves each member most, on some customers."""
+    sheet = sheets.at(day)
+    rows = sample(sheets.key[sheet.snapshot.row], _EXPLAINED)
     seen, expected = sheet.snapshot.features[rows], expectation_columns(sheet.expected)[rows]
     return {one.name: member_drivers(one, seen, expected) for one in members}
 
@@ -188,7 +229,7 @@ def _told(sheets: Sheets, day: int, choice: Choice, head: Head, scored: Sequence
         "windows": list(choice.windows),
         "candidates": choice.table,
         "season": {**head.season.at(day)._asdict(), "weight": head.season.weight},
-        "drivers": _drivers(sheets.at(day), head.members),
+        "drivers": _drivers(sheets, day, head.members),
     }
     if head.target == "buy" and scored:
         told["reliability"] = _reliability(scored, choice.recipe)

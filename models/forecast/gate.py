@@ -54,6 +54,7 @@ class Choice(NamedTuple):
     reason   in words
     windows  first days of the closed windows, newest first
     table    one row per candidate: figures over the windows, gain over level 1, verdict
+    passed   every blend that passed with the reason for it, best first
     """
 
     target: Target
@@ -61,6 +62,13 @@ class Choice(NamedTuple):
     reason: str
     windows: tuple[int, ...]
     table: list[Meta]
+    passed: tuple[tuple[Recipe, str], ...] = ()
+
+    def taken(self, recipe: Recipe, reason: str) -> Choice:
+        """Return the choice with another winner, marked in the table."""
+        for row in self.table:
+            row["chosen"] = row["name"] == recipe.label
+        return self._replace(recipe=recipe, reason=reason)
 
 
 def eligible(scored: Sequence[Scored], horizon_days: int) -> str | None:
@@ -84,10 +92,10 @@ def choose(
 
     The rules: the mean gain over all closed windows exceeds one standard error (clustered by
     customer); no window is lost by more than one; calibration error and bias are within bounds,
-    or no worse than level 1's. Where the horizon is longer than 30 days and the windows do not
-    cover a year, level 1 keeps half the say: one season tells nothing of the next. The level is
-    then level 1's where its season proved itself (`level_known`), and at least halfway to it
-    otherwise.
+    or no worse than level 1's. Where the horizon is longer than 30 days and the windows, from the
+    first day of the oldest to the last of the newest, do not cover a year, level 1 keeps half the
+    say: one season tells nothing of the next. The level is then level 1's where its season proved
+    itself (`level_known`), and at least halfway to it otherwise.
 
     Source  docs/models/forecaster.md
 
@@ -100,20 +108,24 @@ def choose(
     names = [name for name in scored[0].forecasts[target] if name != FLOOR]
     base = [LOSSES[target](one.labels[target], one.forecasts[target][FLOOR]) for one in scored]
     limits = _limits(scored, target)
-    follow = horizon_days > _SHORT_HORIZON_DAYS and days[0] - days[-1] < _SEASON_DAYS
+    covered = days[0] + horizon_days - days[-1]
+    follow = horizon_days > _SHORT_HORIZON_DAYS and covered < _SEASON_DAYS
     anchor = 1.0 if level_known else 0.5
-    best, best_gain, reason, table = FLOOR_ONLY, 0.0, "no candidate passed", []
+    table: list[Meta] = []
+    passed: list[tuple[float, Recipe, str]] = []
     for recipe in recipes_of(target, names):
         row, gain = _judge(scored, target, recipe, base, limits)
         if follow and row["verdict"] == "passed" and not _follows(recipe, anchor):
-            row["verdict"] = f"windows do not cover a year: needs 0.5 {FLOOR}, anchor >= {anchor:g}"
-        if row["verdict"] == "passed" and gain > best_gain:
-            best, best_gain = recipe, gain
-            reason = f"gains {gain:.4f} (SE {row['se']:.4f}) in {LOSS_NAMES[target]}"
+            need = f"0.5 {FLOOR}, anchor >= {anchor:g}"
+            row["verdict"] = f"windows cover {covered} days, not a year: needs {need}"
+        if row["verdict"] == "passed":
+            told = f"gains {gain:.4f} (SE {row['se']:.4f}) in {LOSS_NAMES[target]}"
+            passed.append((gain, recipe, told))
         table.append(row)
-    for row in table:
-        row["chosen"] = row["name"] == best.label
-    return Choice(target, best, reason, days, table)
+    passed.sort(key=lambda one: -one[0])
+    ranked = tuple((recipe, told) for _, recipe, told in passed)
+    best = ranked[0] if ranked else (FLOOR_ONLY, "no candidate passed")
+    return Choice(target, *best, days, table, ranked).taken(*best)
 
 
 def _follows(recipe: Recipe, anchor: float) -> bool:

@@ -18,7 +18,8 @@ from models.forecast.spread import Spread
 Rows: TypeAlias = NDArray[np.float64]
 
 HORIZONS_DAYS: Final = (30, 90)
-MOST_STEPS: Final = 6_000  # tree levels walked per customer: what 150 microseconds allow
+#: Tree levels walked per customer, all heads together: what 150 microseconds allow.
+MOST_STEPS: Final = 9_000
 
 
 class Head(NamedTuple):

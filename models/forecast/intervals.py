@@ -15,13 +15,15 @@ from models.forecast.heads import Head
 from models.forecast.level1 import Expected
 from models.forecast.recipe import Recipe, apply, recipes_of
 from models.forecast.sheets import Sheet, Sheets, expectation_columns
-from models.forecast.spread import Spread, calibrate, fit_spread, pit, sample_rows, simulate
+from models.forecast.snapshot import sample
+from models.forecast.spread import Calibrated, Spread, calibrate, fit_spread, pit, simulate
 from models.history import PurchaseStats
 
 Rows: TypeAlias = NDArray[np.float64]
 
 _TARGETS: tuple[Target, ...] = ("orders", "spend")
 _COVERAGE_ROWS = 4_000
+_SIMULATED = 3_000  # customers whose futures are drawn
 
 
 def say(sheet: Sheet, expected: Expected, head: Head) -> dict[str, Rows]:
@@ -39,28 +41,27 @@ def fit_spreads(
     heads: Sequence[Head],
     scored: Sequence[Scored],
     seed: int,
-) -> dict[Target, Spread]:
+) -> dict[Target, Calibrated]:
     """Return the intervals of the heads of one horizon; spend is missing where money abstains."""
     recipes = {head.target: head.recipe for head in heads}
-    found: dict[Target, Spread] = {}
+    found: dict[Target, Calibrated] = {}
     for head in heads:
         sheet, target = sheets.at(day), head.target
         if target == "buy" or (target == "spend" and sheet.floor.value is None):
             continue
         rng = np.random.default_rng(seed)
         means = apply(head.recipe, target, say(sheet, expected, head), head.shift)
-        raw = _raw(sheet, target, sheets.horizon_days, means, rng)
-        levels, of = [np.zeros(0)], [np.zeros(0)]
+        raw = _raw(sheets, day, target, means, rng)
+        windows: list[tuple[Rows, Rows]] = []
         for one in scored:
             then = sheets.at(one.day)
             if target == "spend" and then.floor.value is None:
                 continue
             mean = apply(recipes[target], target, one.forecasts[target], None)
             chance = np.minimum(apply(recipes["buy"], "buy", one.forecasts["buy"], None), 1.0)
-            shape = _raw(then, target, sheets.horizon_days, mean, rng)
-            levels.append(pit(shape, chance, mean, one.labels[target], rng))
-            of.append(mean)
-        found[target] = calibrate(raw, np.concatenate(levels), np.concatenate(of))
+            shape = _raw(sheets, one.day, target, mean, rng)
+            windows.append((pit(shape, chance, mean, one.labels[target], rng), mean))
+        found[target] = calibrate(raw, windows)
     return found
 
 
@@ -87,8 +88,8 @@ def add_coverage(
         shapes = []
         for one in scored:
             rng = np.random.default_rng(seed)
-            sheet, means = sheets.at(one.day), one.forecasts[target][FLOOR]
-            shapes.append(_raw(sheet, target, sheets.horizon_days, means, rng))
+            means = one.forecasts[target][FLOOR]
+            shapes.append(_raw(sheets, one.day, target, means, rng))
         for row in table:
             inside = []
             for one, shape in zip(scored, shapes, strict=True):
@@ -101,11 +102,10 @@ def add_coverage(
             row["coverage80"] = float(np.mean(inside))
 
 
-def _raw(
-    sheet: Sheet, target: Target, horizon: int, means: Rows, rng: np.random.Generator
-) -> Spread:
+def _raw(sheets: Sheets, day: int, target: Target, means: Rows, rng: np.random.Generator) -> Spread:
+    sheet, horizon = sheets.at(day), sheets.horizon_days
     stats = sheet.snapshot.stats
-    rows = sample_rows(len(stats.orders))
+    rows = sample(sheets.key[sheet.snapshot.row], _SIMULATED)
     few = PurchaseStats._make(column[rows] for column in stats)
     draws = simulate(sheet.floor.btyd, sheet.floor.value, few, horizon, rng)
     if target == "spend":

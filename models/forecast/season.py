@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from models.checks import NumericError
 from models.forecast.btyd import Prior, expected_purchases, purchase_probability
 from models.forecast.level1 import ORDINARY, Floor, Season, expect, fit_floor
+from models.forecast.snapshot import sample
 from models.history import Histories, PurchaseStats, cut, purchase_stats, window
 
 Rows: TypeAlias = NDArray[np.float64]
@@ -60,12 +61,17 @@ class Calendar(NamedTuple):
 
 
 def a_year_ago(
-    histories: Histories, day: int, horizon_days: int, prior: Prior | None
+    histories: Histories,
+    day: int,
+    horizon_days: int,
+    prior: Prior | None,
+    key: NDArray[np.uint64] | None = None,
 ) -> Season | None:
     """Return the season of the window at `day`, from the one a year before.
 
     Only what happened before `day` is read. None where the year before is not known: the shop had
     less than 180 days of history, 100 customers or 100 orders, or the window has not closed.
+    key     (customers,) hashes of their ids, which decide who is sampled; None = the rows' numbers
     Raises  ShapeError, DomainError, NumericError
     """
     then = day - YEAR_DAYS
@@ -79,7 +85,7 @@ def a_year_ago(
     if len(row) < LEAST_CUSTOMERS or came.orders[row].sum() < LEAST_ORDERS:
         return None
     floor = fit_floor(stats, prior)
-    some = row[np.unique(np.linspace(0, len(row) - 1, min(len(row), _ROWS)).astype(np.int64))]
+    some = row[sample(row.astype(np.uint64) if key is None else key[row], _ROWS)]
     few = PurchaseStats._make(column[some] for column in stats)
     orders, spend = came.orders[some], came.spend_minor[some]
     return Season(
@@ -95,6 +101,7 @@ def measure(
     horizon_days: int,
     prior: Prior | None,
     weight: float,
+    key: NDArray[np.uint64] | None = None,
     ahead_days: Sequence[int] = AHEAD_DAYS,
 ) -> Calendar:
     """Return the seasons of the windows that begin at `day` and in the weeks after it.
@@ -104,7 +111,7 @@ def measure(
     found = {}
     for ahead in ahead_days:
         if day + ahead - YEAR_DAYS + horizon_days <= day:  # closed when the fit is made
-            season = a_year_ago(histories, day + ahead, horizon_days, prior)
+            season = a_year_ago(histories, day + ahead, horizon_days, prior, key)
             if season is not None:
                 found[day + ahead] = season
     return Calendar(tuple(found), tuple(found.values()), weight) if found else Calendar()

@@ -103,7 +103,9 @@ class Sheets:
         Reads nothing of `day` or later.
         """
         if day not in self._seasons:
-            self._seasons[day] = a_year_ago(self.histories, day, self.horizon_days, self.prior)
+            self._seasons[day] = a_year_ago(
+                self.histories, day, self.horizon_days, self.prior, self.key
+            )
         return self._seasons[day]
 
     def leveled(self, day: int, weight: float) -> Expected:
@@ -134,7 +136,11 @@ class Sheets:
 
 
 def usable(first_day: int, oldest_snapshot: int) -> NDArray[np.int64]:
-    """Return the columns that mean the same at every snapshot: windows within the history."""
+    """Return the columns that mean the same at every snapshot: windows within the history.
+
+    >>> sorted(set(NAMES) - {NAMES[column] for column in usable(0, 200)})
+    ['orders_365d', 'spend_365d']
+    """
     span = oldest_snapshot - first_day
     short = {f"{what}_{days}d" for what in ("orders", "spend") for days in WINDOWS if days > span}
     return np.array([i for i, name in enumerate(NAMES) if name not in short], dtype=np.int64)
@@ -144,12 +150,3 @@ def design(sheet: Sheet, columns: NDArray[np.int64], *, stacked: bool) -> Matrix
     """Return the features of a sheet, with the purchase model's expectation when stacked."""
     plain = sheet.snapshot.features[:, columns]
     return np.hstack((plain, expectation_columns(sheet.expected))) if stacked else plain
-
-
-def sample(key: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
-    """Return at most `most` rows, those of the lowest keys, in the order of the keys.
-
-    >>> sample(np.array([30, 10, 20], dtype=np.uint64), 2)
-    array([1, 2])
-    """
-    return np.argsort(key, kind="stable")[:most]

@@ -89,6 +89,15 @@ def outcome(histories: Histories, snapshot: Snapshot, horizon_days: int) -> Wind
     return Window._make(column[snapshot.row] for column in found)
 
 
+def sample(key: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
+    """Return at most `most` rows, those of the lowest keys, in the order of the keys.
+
+    >>> sample(np.array([30, 10, 20], dtype=np.uint64), 2)
+    array([1, 2])
+    """
+    return np.argsort(key, kind="stable")[:most]
+
+
 def features(known: Histories, stats: PurchaseStats, day: int) -> Matrix:
     """Return the features of customers with at least one purchase each, all before `day`.
 

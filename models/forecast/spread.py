@@ -8,6 +8,7 @@ distribution were really reached: their quantiles replace the nominal levels, by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,9 +26,9 @@ Matrix: TypeAlias = NDArray[np.float64]
 LEVELS: Final = np.concatenate(([0.0], np.arange(0.025, 1.0, 0.025), [0.99, 0.999]))
 GRID: Final = np.array([0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95])
 LEAST_LABELS: Final = 500  # closed labels before a correction
+WEIGHTS: Final = (0.5, 1.0)  # parts of a correction that are tried
 _SHAPES: Final = 12  # shapes by expectation given an order
 _BINS: Final = (0.2, 0.4, 0.6, 0.8, 0.9)  # conformal bins: quantiles of the mean forecast
-_CUSTOMERS: Final = 3_000
 _DRAWS: Final = 200
 
 
@@ -133,24 +134,71 @@ def _reached(spread: Spread, chance: Rows, mean: Rows, came: Rows) -> Rows:
     return found
 
 
-def calibrate(spread: Spread, levels: Rows, means: Rows) -> Spread:
+class Calibrated(NamedTuple):
+    """A spread with corrected levels.
+
+    weight      part of the correction that counts, of WEIGHTS
+    coverage80  share of closed outcomes within 10-90 %, each window by the correction of the
+                others; None where no two windows are closed
+    """
+
+    spread: Spread
+    weight: float = 0.0
+    coverage80: float | None = None
+
+
+def calibrate(spread: Spread, windows: Sequence[tuple[Rows, Rows]]) -> Calibrated:
     """Correct the levels by what closed windows reached, per bin of the mean forecast.
 
-    levels  (m,) of `pit`
-    means   (m,) mean forecasts of the same rows
+    windows  of each closed window the levels of `pit` and the mean forecasts, both (m,)
+    How much of the correction counts is what would have given each window, corrected by the others,
+    the least interval score: where levels move with the season, the past corrects little.
     Source  Chernozhukov, Wuthrich & Zhu (2021), "Distributional conformal prediction"; bins as in
-            Vovk et al. (2003), "Mondrian confidence machine"
+            Vovk et al. (2003), "Mondrian confidence machine"; score of Gneiting & Raftery (2007)
     """
-    if len(levels) < LEAST_LABELS:
-        return spread
-    which = np.searchsorted(spread.bin_edges, means)
-    reached = np.tile(LEVELS, (len(spread.bin_edges) + 1, 1))
+    known = [one for one in windows if len(one[0])]
+    if sum(len(levels) for levels, _ in known) < LEAST_LABELS:
+        return Calibrated(spread)
+    reached = _reached_levels(spread.bin_edges, known)
+    if len(known) == 1:
+        return Calibrated(spread._replace(reached=reached), 1.0)
+    scores, inside = np.zeros(len(WEIGHTS)), np.zeros(len(WEIGHTS))
+    for i, (levels, means) in enumerate(known):
+        others = _reached_levels(spread.bin_edges, known[:i] + known[i + 1 :])
+        for k, weight in enumerate(WEIGHTS):
+            low, high = _ends(_partly(others, weight), np.searchsorted(spread.bin_edges, means))
+            miss = np.maximum(low - levels, 0.0) + np.maximum(levels - high, 0.0)
+            scores[k] += float((high - low + 10.0 * miss).mean())
+            inside[k] += float(((low <= levels) & (levels <= high)).mean())
+    best = int(np.argmin(scores))
+    reached = _partly(reached, WEIGHTS[best])
+    return Calibrated(
+        spread._replace(reached=reached), WEIGHTS[best], float(inside[best]) / len(known)
+    )
+
+
+def _reached_levels(bin_edges: Rows, windows: Sequence[tuple[Rows, Rows]]) -> Matrix:
+    """Return (bins, len(LEVELS)) the levels that outcomes reached; nominal ones of a thin bin."""
+    levels = np.concatenate([one for one, _ in windows])
+    which = np.searchsorted(bin_edges, np.concatenate([means for _, means in windows]))
+    reached = np.tile(LEVELS, (len(bin_edges) + 1, 1))
     for k in range(len(reached)):
         own = levels[which == k]
         if len(own) >= LEAST_LABELS // 10:
             reached[k] = np.quantile(own, LEVELS)
             reached[k, 0], reached[k, -1] = 0.0, max(reached[k, -1], LEVELS[-1])
-    return spread._replace(reached=np.maximum.accumulate(reached, axis=1))
+    return np.maximum.accumulate(reached, axis=1)
+
+
+def _partly(reached: Matrix, weight: float) -> Matrix:
+    moved: Matrix = weight * reached + (1.0 - weight) * LEVELS
+    return moved
+
+
+def _ends(reached: Matrix, which: NDArray[np.int64]) -> tuple[Rows, Rows]:
+    """Return the levels that stand for 10 and 90 %, of each row's bin."""
+    low, high = (np.array([np.interp(at, LEVELS, row) for row in reached]) for at in (0.1, 0.9))
+    return low[which], high[which]
 
 
 def quantile(spread: Spread, level: float, chance: Rows, mean: Rows, *, raw: bool = False) -> Rows:
@@ -226,12 +274,3 @@ def spread_from(arrays: dict[str, NDArray[Any]]) -> Spread:
     if not all(np.isfinite(one).all() for one in arrays.values()):
         raise DomainError("a spread is not finite")
     return spread
-
-
-def sample_rows(n: int) -> NDArray[np.int64]:
-    """Return the rows that are simulated: at most 3,000, evenly taken."""
-    return (
-        np.unique(np.linspace(0, n - 1, min(n, _CUSTOMERS)).astype(np.int64))
-        if n
-        else np.zeros(0, np.int64)
-    )

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
 
 from models.artifact import Arrays, Meta
-from models.forecast.bundle import HORIZONS_DAYS, fit_bundle, to_state
+from models.forecast.bundle import HORIZONS_DAYS, WINDOWS, fit_bundle, to_state
 from worker.training.data import TrainingData
-
-#: Closed windows that candidates are tried on.
-WINDOWS: Final = 4
-#: Candidates that cost more than they ever gained in a blend.
-WITHOUT: Final = frozenset({"forest+btyd"})
 
 
 def fit(data: TrainingData) -> tuple[Arrays, Meta]:
@@ -20,7 +14,6 @@ def fit(data: TrainingData) -> tuple[Arrays, Meta]:
     The first version is level 1, within a second, so that a new shop has forecasts at once; every
     later one tries all candidates on closed windows.
     """
-    first = data.live.forecasts is None
     fitted = fit_bundle(
         data.past,
         data.today,
@@ -28,8 +21,7 @@ def fit(data: TrainingData) -> tuple[Arrays, Meta]:
         discount_rate_year=data.discount_rate_year,
         horizons_days=(*HORIZONS_DAYS, *data.rules.horizons_days),
         key=data.key,
-        windows=0 if first else WINDOWS,
-        without=WITHOUT,
+        windows=WINDOWS if data.live.forecasts else 0,
         seed=data.at_s % 2**32,
         progress=data.tell,
     )

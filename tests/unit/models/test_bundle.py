@@ -17,12 +17,13 @@ from models.forecast.bundle import (
     to_state,
 )
 from models.forecast.families.registry import FAMILIES
+from models.forecast.fitting import FIRST, _affordable
 from models.forecast.gamma_gamma import GammaGamma
-from models.forecast.gate import choose, eligible
+from models.forecast.gate import Choice, choose, eligible
 from models.forecast.prior import SOURCES, prior_without
 from models.forecast.recipe import FLOOR_ONLY, Recipe, apply
 from models.forecast.sheets import Sheets
-from models.forecast.spread import calibrate, fit_spread, pit, simulate
+from models.forecast.spread import calibrate, fit_spread, pit, quantile, simulate
 from models.history import PurchaseStats, cut, from_orders, select, with_refunds
 
 TODAY = 20_000
@@ -79,7 +80,8 @@ def test_figures_are_coherent_and_do_not_depend_on_the_others(promoted):
     said = predict_bundle(bundle, histories, TODAY)
     month, quarter = said.outlooks[30], said.outlooks[90]
     assert (month.buy <= quarter.buy).all()
-    assert (quarter.buy <= np.maximum(quarter.orders, quarter.buy)).all()
+    assert (month.buy <= month.orders).all()
+    assert (quarter.buy <= quarter.orders).all()
     for low, mean, high in (
         (quarter.orders_low, quarter.orders, quarter.orders_high),
         (quarter.spend_low_minor, quarter.spend_minor, quarter.spend_high_minor),
@@ -149,11 +151,65 @@ def test_the_gate_promotes_what_knows_more_and_nothing_that_guesses():
     ]
     verdicts = {row["name"]: row["verdict"] for row in choose(guess, "buy", 30).table}
     assert verdicts["boosting"] != "passed"
+    year = [one._replace(day=day) for one, day in zip(windows, (290, 145, 0), strict=True)]
+    assert choose(year, "buy", 90).recipe._replace(anchor=0.0) == Recipe(("logistic",))
     careful = choose(windows, "buy", 90).recipe
     assert careful.floor == 0.5
     assert careful.anchor in (0.5, 1.0)
     seasoned = choose(windows, "buy", 90, level_known=True).recipe
     assert (seasoned.floor, seasoned.anchor) == (0.5, 1.0)
+
+
+def test_windows_of_ninety_days_cover_a_year_where_there_is_history():
+    who, day = np.zeros(2, int), np.array([TODAY - 1200, TODAY - 1])
+    sheets = Sheets(from_orders(1, who, day, np.ones(2, int)), 90, np.zeros(1, np.uint64))
+    found = sheets.windows(TODAY, 5)
+    assert found[0] + 90 - found[-1] >= 365
+    assert all(newer - older <= 90 for newer, older in pairwise(found)), "no gap between them"
+
+
+def test_what_ships_is_within_the_budget_of_all_heads_together():
+    histories = shop(400)
+    sheets = Sheets(histories, 90, np.arange(400, dtype=np.uint64))
+    slow, quick = Recipe(("forest", "boosting")), Recipe(("logistic",))
+    rows = [{"name": one.label} for one in (slow, quick, FLOOR_ONLY)]
+    choice = Choice("buy", slow, "", (), rows, ((slow, "gains most"), (quick, "gains")))
+    kept, members = _affordable(sheets, choice, TODAY, 0, 10_000)
+    assert (kept.recipe, len(members)) == (slow, 2)
+    kept, members = _affordable(sheets, choice, TODAY, 0, 300)
+    assert kept.recipe == quick
+    assert kept.reason == "gains; better but too slow to refresh: forest boosting"
+    assert [row["chosen"] for row in kept.table] == [False, True, False]
+    kept, members = _affordable(sheets, choice._replace(passed=choice.passed[:1]), TODAY, 0, 300)
+    assert (kept.recipe, members) == (FLOOR_ONLY, ())
+    assert "too slow" in kept.reason
+
+
+def test_a_first_version_says_that_nothing_was_tried_yet():
+    bundle = fit_bundle(shop(60), TODAY, currency="EUR", windows=0)
+    assert {told["reason"] for told in bundle.report} == {FIRST}
+
+
+def test_a_small_shop_has_a_table_of_level_1_and_the_reason():
+    told = fit_bundle(shop(60), TODAY, currency="EUR", horizons_days=(30,)).report[0]
+    assert told["reason"].endswith("customers; 1000 are needed")
+    (row,) = told["candidates"]
+    assert row["name"] == FLOOR
+    assert {"loss", "auc", "ece", "bias", "chosen"} <= set(row)
+
+
+def test_the_order_of_the_customers_changes_nothing():
+    """More customers than are simulated: who is drawn follows from the keys."""
+    histories, key = shop(3_300), np.arange(3_300, dtype=np.uint64)
+    turned = np.random.default_rng(3).permutation(3_300)
+    one = fit_bundle(histories, TODAY, currency="EUR", windows=0, horizons_days=(90,), key=key)
+    other = fit_bundle(
+        select(histories, turned), TODAY, currency="EUR", windows=0, horizons_days=(90,),
+        key=key[turned],
+    )  # fmt: skip
+    mine, theirs = (predict_bundle(each, histories, TODAY).outlooks[90] for each in (one, other))
+    for name, a, b in zip(mine._fields, mine, theirs, strict=True):
+        assert np.isclose(a, b, rtol=1e-5, atol=1e-6).mean() > 0.999, name
 
 
 def test_an_anchored_blend_has_the_level_of_level_1():
@@ -192,7 +248,30 @@ def test_intervals_cover_what_the_model_itself_simulates():
     levels = pit(spread, chance[keep], expected[keep], came[keep], rng)
     inside = ((levels >= 0.1) & (levels <= 0.9)).mean()
     assert 0.75 < inside < 0.87
-    assert (np.diff(calibrate(spread, levels, expected[keep]).reached, axis=1) >= 0).all()
+    corrected = calibrate(spread, [(levels, expected[keep])]).spread
+    assert (np.diff(corrected.reached, axis=1) >= 0).all()
+
+
+def test_corrected_intervals_cover_unseen_outcomes_better_than_raw_ones():
+    """Outcomes that spread wider than the posterior: three windows teach, a fourth judges."""
+    rng = np.random.default_rng(4)
+    draws = rng.gamma(4.0, 1.0, (800, 200)) * rng.uniform(500, 5_000, (800, 1))
+    mean = rng.uniform(500, 5_000, 4_000) * 4.0
+    chance, raw = np.ones(4_000), fit_spread(draws, 0.0, mean)
+    windows = []
+    for _ in range(4):
+        came = mean * rng.gamma(1.0, 1.0, 4_000)
+        windows.append((pit(raw, chance, mean, came, rng), mean))
+    found = calibrate(raw, windows[:3])
+    assert found.weight == 1.0
+    assert found.coverage80 == pytest.approx(0.8, abs=0.02)
+
+    def coverage(raw_too):
+        low, high = (quantile(found.spread, q, chance, mean, raw=raw_too) for q in (0.1, 0.9))
+        return float(((low <= came) & (came <= high)).mean())
+
+    assert coverage(raw_too=True) < 0.65
+    assert coverage(raw_too=False) == pytest.approx(0.8, abs=0.02)
 
 
 def test_a_source_shop_is_scored_without_its_own_row():
@@ -236,6 +315,10 @@ def test_a_further_horizon_abstains_while_the_history_is_shorter():
     histories = shop(300, span=100)
     bundle = fit_bundle(
         histories, TODAY, currency="EUR", windows=0, horizons_days=(30, 60, 90, 180)
+    )
+    assert bundle.horizons_days == [30, 60, 90, 180]
+    bundle = fit_bundle(
+        shop(300, span=80), TODAY, currency="EUR", windows=0, horizons_days=(30, 60, 90, 180)
     )
     assert bundle.horizons_days == [30, 60, 90]
     why = {told["horizon_days"]: told["reason"] for told in bundle.report}

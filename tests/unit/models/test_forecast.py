@@ -38,7 +38,7 @@ def test_an_empty_shop_speaks_from_the_prior():
 
 
 def test_money_abstains_below_ten_paid_orders_and_probabilities_do_not():
-    day = TODAY - np.arange(10)
+    day = TODAY - 30 * np.arange(10)
     for paid, known in ((9, False), (10, True)):
         amounts = np.where(np.arange(10) < paid, 500, 0)
         histories = from_orders(10, np.arange(10), day, amounts)
@@ -49,6 +49,21 @@ def test_money_abstains_below_ten_paid_orders_and_probabilities_do_not():
         assert (forecasts.clv_known == known).all()
         assert ((forecasts.clv_365d_minor > 0) == known).all()
         assert (forecasts.probability_90d > 0).all()
+
+
+def test_a_history_of_ten_days_tells_nothing_of_twelve_months():
+    who, day = np.repeat(np.arange(150), 2), TODAY - np.tile([9, 1], 150)
+    for span, grade, known in ((0, "low", False), (80, "normal", False), (200, "normal", True)):
+        histories = from_orders(
+            151, np.append(who, 150), np.append(day, TODAY - 9 - span), np.full(301, 900)
+        )
+        forecaster = fit_forecaster(histories, TODAY, currency="EUR")
+        assert forecaster.history_days == 10 + span
+        assert forecast.reliability(forecaster) == grade
+        found = predict(forecaster, histories, TODAY)
+        assert found.spend_known.all()
+        assert (found.clv_known == known).all()
+        assert (found.year_known == known).all()
 
 
 def test_a_customer_without_an_order_is_not_known():

@@ -1,5 +1,6 @@
 """Insights of a handful of customers: what is told, and what is not told, with the reason."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -50,9 +51,20 @@ class TestWithoutModels:
         assert told.historic_number_of_orders == 3
         assert (str(told.historic_clv), str(told.average_order_value)) == ("30.00", "10.00")
         assert (told.currency, told.average_days_between_orders) == ("EUR", 20.0)
-        assert set(told.abstained) == {"forecasts", "segment", "recommendations"}
+        money = {"clv_12m", "expected_spend_90d", "predicted_number_of_orders"}
+        assert set(told.abstained) == {"segment", "recommendations", *money}
         assert (told.insight_version, told.through_event_id) == (1, "event-9")
-        assert told.segment is told.churn_probability is told.predicted_clv is None
+        assert told.segment is told.predicted_clv is told.expected_spend_90d is None
+
+    def test_before_the_first_version_other_shops_speak_and_it_says_so(self):
+        often, once = written([buyer("ann", *range(0, 100, 9)), buyer("bob", 5)])
+        for told in (often, once):
+            assert told.forecast_reliability == "prior"
+            assert told.model_versions.forecasts is None
+            assert 0 < told.purchase_probability_30d <= told.purchase_probability_90d < 1
+        assert often.purchase_probability_90d > 2 * once.purchase_probability_90d
+        assert often.p_alive > once.p_alive
+        assert often.abstained["clv_12m"].startswith("too few paid orders")
 
     def test_a_customer_who_never_bought(self):
         (told,) = written([seen("bob", viewed("bob", "tea", "v"))])
@@ -89,7 +101,7 @@ def shop():
     live = Live(
         generation=1,
         segments=fit_segments(past, today, rng=np.random.default_rng(7), k=2),
-        forecasts=Bundle(fit_forecaster(past, today, currency="EUR")),
+        forecasts=Bundle(replace(fit_forecaster(past, today, currency="EUR"), history_days=200)),
         versions=(("forecasts", 4), ("segments", 3)),
     )
     return views, live
@@ -137,9 +149,9 @@ class TestWithModels:
     def test_a_configured_horizon_is_told_or_says_why_not(self, shop):
         views, live = shop
         past, today = histories(views, UTC, "EUR"), UTC.day(NOW_S)
-        wanted = (30, 60, 90, 180)
+        wanted = (30, 60, 90, 250)
         bundle = fit_bundle(past, today, currency="EUR", windows=0, horizons_days=wanted)
-        options = OPTIONS._replace(horizons_days=(60, 180, 300))
+        options = OPTIONS._replace(horizons_days=(60, 250, 300))
         subjects = [Subject(one, "", NONE) for one in (*views, buyer("eve", 3, currency="USD"))]
         told = {
             one.customer_id: one
@@ -152,7 +164,10 @@ class TestWithModels:
         assert 0 < sixty.expected_spend <= often.expected_spend_90d
         assert sixty.expected_orders_range.low <= sixty.expected_orders
         assert sixty.expected_spend <= sixty.expected_spend_range.high
-        assert often.abstained["horizons.180d"] == "history shorter than the horizon"
+        assert often.abstained["horizons.250d"] == "history shorter than the horizon"
+        assert often.abstained["clv_12m"] == "history shorter than the horizon"
+        assert often.expected_spend_90d > 0
+        assert often.predicted_number_of_orders is often.total_clv is None
         assert "without this horizon" in often.abstained["horizons.300d"]
         assert told["eve"].horizons["60d"].expected_spend is None
         assert told["never"].horizons == {}

@@ -95,6 +95,12 @@ def test_the_first_training_waits_for_enough_customers(beat):
     assert beat.run() == [], "it was ordered"
 
 
+def test_forecasts_do_not_wait_until_there_are_customers_for_segments(beat):
+    beat.shop.put([viewed(f"c{n}", "tea", f"e{n}", T0) for n in range(10)])
+    beat.shop.drain()
+    assert ("models.retrain", ["forecasts"], "first") in beat.run(min_customers=30)
+
+
 def test_a_first_training_in_vain_is_tried_again_the_later_the_more_there_is_to_read(beat):
     beat.shop.put([viewed(f"c{n}", "tea", f"e{n}", T0) for n in range(3_000)])
     beat.shop.drain()
