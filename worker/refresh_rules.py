@@ -26,6 +26,7 @@ class Division(NamedTuple):
     k: int = 0
     height: float | None = None
 
+
 #: Customers with an order from which forecasts are trained: level 1 leans on other shops.
 FORECASTS_FROM: Final = 10
 

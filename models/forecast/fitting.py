@@ -12,25 +12,27 @@ from models.artifact import Meta
 from models.forecast import forecast
 from models.forecast.backtest import FLOOR, Member, Scored, fit_member, names_of, score
 from models.forecast.btyd import PRIOR, Prior
-from models.forecast.drivers import member_drivers
+from models.forecast.drivers import OF_LEVEL_1, member_drivers
 from models.forecast.families.base import TARGETS, Target
 from models.forecast.gate import Choice, choose, eligible
 from models.forecast.heads import HORIZONS_DAYS, MOST_STEPS, Bundle, Head, steps
 from models.forecast.intervals import add_coverage, fit_spreads, say
 from models.forecast.level1 import Expected
 from models.forecast.metrics import calibration
+from models.forecast.outlook import predict_bundle
 from models.forecast.recipe import FLOOR_ONLY, Recipe, anchor_shift, apply, mixed
 from models.forecast.season import Calendar, measure
 from models.forecast.sheets import Sheets, expectation_columns
 from models.forecast.snapshot import sample
 from models.forecast.weighing import season_weight
-from models.history import Histories, cut, from_orders
+from models.history import Histories, cut, from_orders, select
 
 Rows: TypeAlias = NDArray[np.float64]
 
 TOO_SHORT: Final = "history shorter than the horizon"
 FIRST: Final = "the first version is level 1; the next training tries the candidates"
 WINDOWS: Final = 5  # closed windows that candidates are tried on
+_PROJECTED: Final = 3_000  # customers of whom is told how many had to be made coherent
 _EXPLAINED: Final = 300  # customers whose drivers are averaged
 
 
@@ -85,7 +87,9 @@ def fit_bundle(
         left -= sum(steps(member) for head in found for member in head.members)
         heads += found
         report += told
-    return Bundle(level1, tuple(heads), tuple(report))
+    bundle = Bundle(level1, tuple(heads), tuple(report))
+    some = select(past, sample(key, _PROJECTED))
+    return bundle._replace(projected=predict_bundle(bundle, some, as_of_day).projected)
 
 
 def prior_bundle(currency: str, discount_rate_year: float = 0.1) -> Bundle:
@@ -213,7 +217,9 @@ def _reliability(scored: Sequence[Scored], recipe: Recipe) -> list[list[float]]:
 
 
 def _drivers(sheets: Sheets, day: int, members: tuple[Member, ...]) -> Meta:
-    """Return what moves each member most, on some customers."""
+    """Return what moves each member most, in words, on some customers."""
+    if not members:
+        return {FLOOR: dict.fromkeys(OF_LEVEL_1)}
     sheet = sheets.at(day)
     rows = sample(sheets.key[sheet.snapshot.row], _EXPLAINED)
     seen, expected = sheet.snapshot.features[rows], expectation_columns(sheet.expected)[rows]

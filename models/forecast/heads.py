@@ -45,11 +45,13 @@ class Bundle(NamedTuple):
     level1  the forecaster that always speaks where no winner does
     heads   by horizon, then target
     report  why: per head the windows, the table of candidates and the reason (JSON)
+    projected  share of the customers whose figures had to be made coherent, as of the fit
     """
 
     level1: Forecaster
     heads: tuple[Head, ...] = ()
     report: tuple[Meta, ...] = ()
+    projected: float = 0.0
 
     @property
     def horizons_days(self) -> list[int]:

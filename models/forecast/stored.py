@@ -51,7 +51,13 @@ def to_state(bundle: Bundle) -> tuple[Arrays, Meta]:
                 "season": _season_state(head.season),
             }
         )
-    return arrays, {**meta, "features": list(NAMES), "heads": heads, "report": list(bundle.report)}
+    return arrays, {
+        **meta,
+        "features": list(NAMES),
+        "heads": heads,
+        "report": list(bundle.report),
+        "projected": bundle.projected,
+    }
 
 
 def from_state(arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> Bundle:
@@ -66,7 +72,7 @@ def from_state(arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> B
         heads = tuple(_head_from(arrays, i, one) for i, one in enumerate(meta["heads"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ShapeError(f"a head lacks {error}") from None
-    return Bundle(level1, heads, tuple(meta.get("report", ())))
+    return Bundle(level1, heads, tuple(meta.get("report", ())), float(meta.get("projected", 0.0)))
 
 
 def _head_from(arrays: Mapping[str, NDArray[Any]], i: int, told: Mapping[str, Any]) -> Head:

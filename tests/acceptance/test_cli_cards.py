@@ -114,6 +114,28 @@ def test_a_card_in_a_folder_has_pictures_that_the_text_names(shop):
     cli.run("models", "card", "segments", "7", code=1)
 
 
+def test_a_report_tells_why_forecasts_were_chosen_and_draws_their_reliability(shop):
+    active, cli = shop
+    assert "no version of forecasts" in cli.run("forecasts", "report", code=1).err
+    for _ in range(2):
+        active.retrain.run(("forecasts",), reason="test")
+    first = cli.run("forecasts", "report", "--version", "1").out
+    assert "the next training tries the candidates" in first
+    assert "made coherent between horizons" in first
+    assert "days since the last purchase" in first
+    told = json.loads(cli.run("forecasts", "report", "--version", "2", "--json").out)
+    assert 0 <= told["projected"] <= 1
+    heads = {(head["target"], head["horizon_days"]): head for head in told["heads"]}
+    assert {row["name"] for row in heads["buy", 30]["candidates"]} == {"mbg_nbd"}
+    chart = cli.folder / "reliability.svg"
+    drawn = ["forecasts", "report", "--version", "2", "--plot"]
+    cli.run(*drawn, str(chart))
+    assert chart.read_text().startswith("<?xml")
+    assert "should end with .png or .svg" in cli.run(*drawn, "chart.gif", code=1).err
+    nothing = cli.run("forecasts", "report", "--version", "1", "--plot", str(chart), code=1)
+    assert "nothing to draw" in nothing.err
+
+
 def test_forecasts_show_candidates_reliability_and_intervals(shop):
     active, _ = shop
     from worker.card import facts_of

@@ -51,7 +51,8 @@ def report(
             raise RefusedError(
                 "there is no version of forecasts yet: `crm-reflex retrain forecasts`"
             )
-        heads = active.models.read("forecasts", chosen).meta["model"].get("report", [])
+        told = active.models.read("forecasts", chosen).meta["model"]
+    heads = told.get("report", [])
     if not heads:
         raise RefusedError(f"forecasts {chosen} keeps no report: `crm-reflex retrain forecasts`")
     if plot is not None:
@@ -59,12 +60,15 @@ def report(
 
         draw(heads, plot)
     if as_json:
-        show_json({"version": chosen, "heads": heads})
+        show_json({"version": chosen, "projected": told.get("projected"), "heads": heads})
         return
+    show(f"made coherent between horizons: {told.get('projected', 0.0):.1%} of the customers")
     for head in heads:
         show(f"{head['target']}, {head['horizon_days']} days: {head['chosen']}: {head['reason']}")
         for name, moved in head.get("drivers", {}).items():
-            show(f"  {name} looks at {', '.join(moved)}")
+            show(f"  {name} looks most at: {'; '.join(moved)}")
+        if head.get("coverage80") is not None:
+            show(f"  80 % intervals held {head['coverage80']:.0%} of what came on closed windows")
         if head["candidates"]:
             show(table(_COLUMNS, _rows(head["candidates"], every)))
 

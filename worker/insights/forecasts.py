@@ -42,7 +42,7 @@ def add_forecasts(
     bundle = live.forecasts or _of_other_shops(options.currency)
     said = predict_bundle(bundle, past, today)
     forecasts, quarter = said.forecasts, said.outlooks.get(90)
-    reasons = describe(past, today)
+    reasons = describe(bundle, past, today)
     grade = reliability(bundle.level1)
     missing = _missing(bundle, options.horizons_days)
     currency = options.currency

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from models.artifact import Arrays, Meta
 from models.forecast.bundle import HORIZONS_DAYS, WINDOWS, fit_bundle, to_state
 from worker.training.data import TrainingData

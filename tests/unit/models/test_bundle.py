@@ -16,13 +16,16 @@ from models.forecast.bundle import (
     spend_distribution,
     to_state,
 )
+from models.forecast.drivers import describe, in_words, member_drivers
+from models.forecast.facts import THEMES
 from models.forecast.families.registry import FAMILIES
 from models.forecast.fitting import FIRST, _affordable
 from models.forecast.gamma_gamma import GammaGamma
 from models.forecast.gate import Choice, choose, eligible
 from models.forecast.prior import SOURCES, prior_without
 from models.forecast.recipe import FLOOR_ONLY, Recipe, apply
-from models.forecast.sheets import Sheets
+from models.forecast.sheets import EXPECTATION, Sheets, expectation_columns
+from models.forecast.snapshot import NAMES
 from models.forecast.spread import calibrate, fit_spread, pit, quantile, simulate
 from models.history import PurchaseStats, cut, from_orders, select, with_refunds
 
@@ -274,6 +277,31 @@ def test_corrected_intervals_cover_unseen_outcomes_better_than_raw_ones():
     assert coverage(raw_too=False) == pytest.approx(0.8, abs=0.02)
 
 
+def test_reasons_come_from_the_winner_ranked_and_in_words(promoted):
+    bundle, histories = promoted
+    few = select(histories, np.arange(200))
+    level1 = bundle._replace(heads=())
+    said, plain = describe(bundle, few, TODAY), describe(level1, few, TODAY)
+    assert all(1 <= len(one) <= 3 for one in said)
+    assert said != plain, "the members have a say"
+    assert describe(bundle, select(few, np.array([7])), TODAY) == [said[7]]
+    assert any("longer than usual" in one[0] for one in plain)
+    words = " ".join(word for one in said for word in one)
+    assert "_" not in words
+
+
+def test_what_moves_a_model_is_told_in_words(promoted):
+    bundle, histories = promoted
+    (head,) = [h for h in bundle.heads if (h.target, h.horizon_days) == ("buy", 90)]
+    sheet = Sheets(histories, 90, np.arange(1_200, dtype=np.uint64)).at(TODAY + 1)
+    for member in head.members:
+        found = member_drivers(member, sheet.snapshot.features, expectation_columns(sheet.expected))
+        assert len(found) == 5
+        assert not any("_" in name for name in found)
+        assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert all(in_words(name)[0] in THEMES for name in (*NAMES, *EXPECTATION))
+
+
 def test_a_source_shop_is_scored_without_its_own_row():
     for source in SOURCES:
         others = np.mean([one.logs for one in SOURCES if one.name != source.name], axis=0)
@@ -295,6 +323,8 @@ def test_any_horizon_agrees_with_the_others_and_with_the_defined_fields():
     wanted = (7, 30, 90, 180, 365)
     bundle = fit_bundle(histories, TODAY, currency="EUR", windows=0, horizons_days=wanted)
     assert bundle.horizons_days == list(wanted)
+    assert from_state(*to_state(bundle)).projected == bundle.projected
+    assert bundle.projected == predict_bundle(bundle, histories, TODAY).projected
     said = predict_bundle(from_state(*to_state(bundle)), histories, TODAY)
     found = said.forecasts
     for shorter, longer in pairwise(wanted):
