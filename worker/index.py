@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checks import ModelError
+from models.recommend.cooccurrence import Companions
+from models.recommend.customer_rows import row_of, rows_of
 from models.recommend.filters import ServiceItems
-from models.recommend.interactions import Interactions, ItemTable, decay, interaction_matrix
+from models.recommend.interactions import Interactions, ItemTable
 from models.recommend.neighbors import NeighborIndex, TwoStage
 from models.recommend.recommender import Recommender
 from worker.live import Live
@@ -132,6 +134,10 @@ class InteractionIndex:
         taken = digest(recommender, self._service_items)
         if self._neighbors is not None and self._digest == taken:
             neighbors.inherit(self._neighbors, private=self._number == 0)
+        if self._neighbors is not None and self._recommender is recommender:
+            neighbors.companions = self._neighbors.companions
+        else:
+            neighbors.companions = Companions(recommender.companions, recommender.buyers)
         self._neighbors, self._recommender, self._marks = neighbors, recommender, marks
         self._digest, self._number = taken, number
         self._put.clear()
@@ -199,7 +205,7 @@ class InteractionIndex:
         if self._neighbors is None or self._recommender is None:
             return None
         found = interacted(one, self._calendar, self._neighbors.items, self._services)
-        self._neighbors.put(one.customer_id, *row(found, self._recommender), watch=watch)
+        self._neighbors.put(one.customer_id, row_of(*found, self._recommender.decay), watch=watch)
         if seq >= 0:
             if len(self._put) >= _REMEMBERED:
                 self._put.clear()
@@ -277,16 +283,6 @@ def digest(recommender: Recommender, service_items: Sequence[str] = ()) -> str:
     return found.hexdigest()
 
 
-def row(found: Interacted, recommender: Recommender) -> tuple[NDArray[np.int32], Floats]:
-    """A customer's row: distinct columns, rising, and the sums of decayed weights, > 0."""
-    columns, days, weights = found
-    new = np.ones(len(columns), dtype=np.bool_)
-    new[1:] = columns[1:] != columns[:-1]
-    values = weights * decay(days, recommender.t0_day, recommender.half_life_days)
-    total = np.bincount(np.cumsum(new) - 1, weights=values).astype(np.float64)
-    return columns[new].astype(np.int32), total
-
-
 def triplets(
     views: Sequence[View],
     items: ItemTable,
@@ -311,15 +307,15 @@ def build(
     """An index over many customers; items unknown to the recommender count as its rarest."""
     items = ItemTable(recommender.items)
     found = triplets(views, items, calendar, services)
-    matrix = interaction_matrix(
-        found, len(views), len(items),
-        t0_day=recommender.t0_day, half_life_days=recommender.half_life_days,
-    )  # fmt: skip
+    rows = rows_of(found, len(views), len(items), recommender.decay)
     unseen = float(recommender.idf.max(initial=1.0))
     idf = np.full(len(items), unseen)
     idf[: len(recommender.items)] = recommender.idf
     ids = [one.customer_id for one in views]
-    return NeighborIndex.build(ids, items, matrix, idf, idf_unseen=unseen)
+    return NeighborIndex.build(
+        ids, items, rows.weights, idf,
+        bought=rows.bought, decay=recommender.decay, idf_unseen=unseen,
+    )  # fmt: skip
 
 
 def _views(residents: Iterable[Resident]) -> Iterator[View]:

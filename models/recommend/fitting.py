@@ -6,21 +6,18 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
-from models.checks import ShapeError
 from models.recommend.content import NO_CONTENT, Content
-from models.recommend.cooccurrence import fit_companions
-from models.recommend.hybrid import Candidates, Collector, Liked, expanded
+from models.recommend.cooccurrence import Companions, fit_companions
+from models.recommend.customer_rows import Decay, rows_of
+from models.recommend.hybrid import Candidates, Collector, Liked, Shop, expanded
 from models.recommend.interactions import (
     Interactions,
     ItemTable,
-    interaction_matrix,
     inverse_document_frequency,
 )
 from models.recommend.model import HALF_LIFE_DAYS, K_NEIGHBORS, Recommender, Weights
 from models.recommend.neighbors import NeighborIndex
-from models.recommend.popularity import fit_trends
 from models.recommend.repeats import OwnItems, fit_habits, own_items
 from models.recommend.tuning import Choices, choices_of, learn_weights
 
@@ -67,25 +64,21 @@ def fit_statistics(
     >>> zero, days = np.zeros(2, dtype=np.int64), np.array([86, 100])
     >>> events = Interactions(np.arange(2), zero, days, np.ones(2))
     >>> shop = fit_statistics(events, ["tea", "cup"], 2, as_of_day=100)
-    >>> shop.trends.week, shop.idf.round(3)
-    (array([1.25, 0.  ]), array([1.   , 2.099]))
+    >>> shop.buyers, shop.idf.round(3)
+    (array([2, 0], dtype=int32), array([1.   , 2.099]))
     """
     past = _some(interactions, interactions.day <= as_of_day)
-    rows = interaction_matrix(
-        past, customers, len(items), t0_day=as_of_day, half_life_days=half_life_days
-    )
-    bought = _some(past, past.weight >= 1)
-    held = interaction_matrix(
-        bought, customers, len(items), t0_day=as_of_day, half_life_days=half_life_days
-    )
+    decay = Decay(as_of_day, half_life_days)
+    rows = rows_of(past, customers, len(items), decay)
+    bought = rows_of(_some(past, past.weight >= 1), customers, len(items), decay)
     return Recommender(
         half_life_days=half_life_days,
         t0_day=as_of_day,
         items=tuple(items),
-        idf=inverse_document_frequency(rows),
-        trends=fit_trends(past, len(items), as_of_day=as_of_day),
+        idf=inverse_document_frequency(rows.weights),
         habits=fit_habits(past, len(items)),
-        companions=fit_companions(held),
+        companions=fit_companions(bought.weights),
+        buyers=np.bincount(bought.weights.indices, minlength=len(items)).astype(np.int32),
         k_neighbors=k_neighbors,
     )
 
@@ -214,7 +207,8 @@ def candidates(
     """Collect the candidates of some customers as they would have been at the start of a day."""
     m = len(recommender.items)
     index = _index(recommender, past, customers)
-    collector = Collector(recommender.shop(content), m)
+    shop = Shop(index.popularity, index.companions, recommender.habits, content)
+    collector = Collector(shop, m)
     for customer, own in zip(
         asked.tolist(),
         _own_of(past, asked, recommender.half_life_days),
@@ -239,18 +233,15 @@ def _own_of(
 
 
 def _index(recommender: Recommender, past: Interactions, customers: int) -> NeighborIndex:
-    m = len(recommender.items)
-    rows: csr_array = interaction_matrix(
-        past,
-        customers,
-        m,
-        t0_day=recommender.t0_day,
-        half_life_days=recommender.half_life_days,
-    )
-    if rows.shape[1] != len(recommender.idf):
-        raise ShapeError(f"rows {rows.shape}, idf {recommender.idf.shape}")
+    decay, items = recommender.decay, len(recommender.items)
+    rows = rows_of(past, customers, items, decay)
     names = [_name(customer) for customer in range(customers)]
-    return NeighborIndex.build(names, ItemTable(recommender.items), rows, recommender.idf)
+    index = NeighborIndex.build(
+        names, ItemTable(recommender.items), rows.weights, recommender.idf,
+        bought=rows.bought, decay=decay,
+    )  # fmt: skip
+    index.companions = Companions(recommender.companions, recommender.buyers)
+    return index
 
 
 def _name(customer: int) -> str:

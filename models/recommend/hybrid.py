@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommend.content import Content
+from models.recommend.cooccurrence import Companions
 from models.recommend.hybrid_kernels import SAID, collect, rank
-from models.recommend.links import Links
-from models.recommend.popularity import Trends
+from models.recommend.popularity import Popularity
 from models.recommend.repeats import OwnItems, RepeatHabits
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -58,7 +58,7 @@ class Liked(NamedTuple):
 
     columns  (c,) distinct
     scores   (c,) float64 > 0
-    holders  (c,) how many of them hold it
+    holders  (c,) how many of them bought it
     """
 
     columns: NDArray[np.integer]
@@ -74,7 +74,7 @@ class Candidates(NamedTuple):
     bought    (c,) whether the customer has bought it
     due       (c,) its time to be bought again has come; True where it was never bought
     own       (c,) its place in `OwnItems`, -1 if it is not among them
-    holders   (c,) similar customers that hold it
+    holders   (c,) similar customers who bought it
     """
 
     columns: Columns
@@ -86,11 +86,11 @@ class Candidates(NamedTuple):
 
 
 class Shop(NamedTuple):
-    """What all customers share; arrays over the m items of a fit."""
+    """What all customers share; popularity and companions follow the purchases."""
 
-    trends: Trends
+    popularity: Popularity
+    companions: Companions
     habits: RepeatHabits
-    companions: Links
     content: Content
 
 
@@ -104,14 +104,7 @@ class Collector:
         """
         self.width = width
         self._may = np.ones(width, dtype=np.bool_) if allowed is None else allowed
-        trends = np.zeros((width, len(Trends._fields)))
-        m = min(width, len(shop.trends.week))
-        trends[:m] = np.column_stack([part[:m] for part in shop.trends])
-        self._shop = (
-            tuple(shop.companions), tuple(shop.content.terms), tuple(shop.content.items),
-            trends, self._most_popular(trends), *shop.habits,
-        )  # fmt: skip
-        terms = len(shop.content.items.starts) - 1
+        self._shop = shop
         terms = len(shop.content.items.starts) - 1
         self._scratch = (
             np.zeros((width, SAID)),
@@ -119,17 +112,47 @@ class Collector:
             np.zeros(terms),
             np.zeros(terms, dtype=np.int64),
         )
+        self._risen: list[int] | None = None
 
-    def _most_popular(self, trends: Floats) -> Columns:
-        trends = np.where(self._may[:, None], trends, 0.0)
-        best = np.argsort(-trends, axis=0, kind="stable")[:MOST_POPULAR]
-        sold = np.take_along_axis(trends, best, axis=0) > 0
-        return np.unique(best[sold]).astype(np.int64)
+    def _popular(self, today: int) -> Columns:
+        """The best of each trend as of today, and what rose above their last since."""
+        sold = self._shop.popularity
+        sold.look(today)
+        if self._risen is not sold.risen:
+            self._risen, self._heard = sold.risen, len(sold.risen)
+            self._listed, self._least = self._most_popular(sold.trends)
+        elif self._heard < len(sold.risen):
+            new = np.array(sold.risen[self._heard :], dtype=np.int64)
+            self._heard = len(sold.risen)
+            new = new[new < self.width]
+            high = (sold.trends[new] > self._least).any(axis=1) & self._may[new]
+            listed = np.union1d(self._listed, new[high])
+            self._listed = listed[sold.trends[listed].any(axis=1)]
+        return self._listed
+
+    def _most_popular(self, told: Floats) -> tuple[Columns, Floats]:
+        """The columns, and the least value of each trend among its best."""
+        count = min(self.width, len(told))
+        found, least = [], np.zeros(told.shape[1])
+        for number, trend in enumerate(told[:count].T):
+            value = np.where(self._may[:count], trend, 0.0)
+            if count > MOST_POPULAR:
+                least[number] = np.partition(value, count - MOST_POPULAR)[count - MOST_POPULAR]
+            near = np.flatnonzero((value >= least[number]) & (value > 0))
+            found.append(near[np.argsort(-value[near], kind="stable")[:MOST_POPULAR]])
+        return np.unique(np.concatenate(found)).astype(np.int64), least
 
     def collect(self, own: OwnItems, liked: Liked, today: int) -> Candidates:
         """Unite what the members name, and ask each of them about everything."""
+        shop = self._shop
+        popular = self._popular(today)
+        profile, weights = _profile(own)
+        shared = (
+            shop.companions.arrays, shop.content.terms, shop.content.items, shop.popularity.trends,
+            popular, *shop.habits,
+        )  # fmt: skip
         found = collect(
-            own[:-1], *_profile(own), tuple(liked), self._shop, today, self._may, _BOUNDS,
+            own[:-1], profile, weights, tuple(liked), shared, today, self._may, _BOUNDS,
             self._scratch,
         )  # fmt: skip
         return Candidates(*found)

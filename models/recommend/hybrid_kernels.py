@@ -34,20 +34,31 @@ def follow_twice(rows, weights, links, said, touched):
 
     Returns  how many columns were touched; they are at the front of `touched`
     """
-    starts, columns, scores = links
+    starts, columns, scores, place, late_columns, late_scores, lengths = links
     found = 0
     for q in range(len(rows)):
-        row = rows[q]
-        if row >= len(starts) - 1:
-            continue
-        weight = max(weights[q], 0.0)
-        for at in range(starts[row], starts[row + 1]):
-            column = columns[at]
-            if said[column, EVERY] == 0.0:
-                touched[found] = column
-                found += 1
-            said[column, EVERY] += scores[at]
-            said[column, RECENT] += weight * scores[at]
+        row, weight = rows[q], max(weights[q], 0.0)
+        at = place[row] if row < len(place) else -1
+        if at >= 0:
+            found = _follow(
+                late_columns[at], late_scores[at], 0, lengths[at], weight, said, touched, found
+            )
+        elif row < len(starts) - 1:
+            found = _follow(
+                columns, scores, starts[row], starts[row + 1], weight, said, touched, found
+            )
+    return found
+
+
+@compiled
+def _follow(columns, scores, first, last, weight, said, touched, found):
+    for at in range(first, last):
+        column = columns[at]
+        if said[column, EVERY] == 0.0:
+            touched[found] = column
+            found += 1
+        said[column, EVERY] += scores[at]
+        said[column, RECENT] += weight * scores[at]
     return found
 
 

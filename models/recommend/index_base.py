@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from models.checks import ShapeError, require
 from models.recommend import row_kernels
+from models.recommend.customer_rows import Days, Rows
 from models.recommend.index_ids import SortedIds
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -27,6 +27,7 @@ class Base:
 
     ids         n customer ids: slot i is ids[i]
     row_start   (n + 1,) int64; row_item (e,) int32 rising within a row; row_weight (e,) float64 raw
+    row_first, row_last  (e,) int16 first and last day of purchase, 0 = never bought
     post_start  (m + 1,) int64; post_slot (e,) int32; post_value (e,) float32
     norm        (slots,) float64 of the idf-weighted row
     inv         (slots,) float32 1 / norm of a row's values, 0 = no row
@@ -40,6 +41,8 @@ class Base:
     row_start: NDArray[np.int64]
     row_item: NDArray[np.int32]
     row_weight: Floats
+    row_first: Days
+    row_last: Days
     post_start: NDArray[np.int64]
     post_slot: NDArray[np.int32]
     post_value: NDArray[np.float32]
@@ -68,25 +71,29 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]]) -> Base:
     return Base(ids, **{name: arrays[name] for name in names})
 
 
-def build(ids: Sequence[str], rows: csr_array, idf: Floats, spare: int) -> Base:
+def build(ids: Sequence[str], rows: Rows, idf: Floats, spare: int) -> Base:
     """Index the rows of customers.
 
     ids    n, ascending
-    rows   (n, m) raw weights > 0, columns rising; an empty row is no customer
+    rows   (n, m); an empty one is no customer
     idf    at least (m,) > 0
     spare  slots for the overlay, >= 0
     Raises ShapeError, DomainError
 
-    >>> base = build(["a", "b"], csr_array([[1.0, 0.0], [1.0, 2.0]]), np.ones(2), spare=0)
+    >>> from scipy.sparse import csr_array
+    >>> from models.recommend.customer_rows import Bought
+    >>> rows = Rows(csr_array([[1.0, 0.0], [1.0, 2.0]]), Bought.always(3))
+    >>> base = build(["a", "b"], rows, np.ones(2), spare=0)
     >>> base.post_slot.tolist(), base.norm.round(3).tolist()
     ([0, 1, 1], [1.0, 2.236])
     """
-    n, m = rows.shape
-    if len(ids) != n or len(idf) < m:
-        raise ShapeError(f"{len(ids)} ids and idf {idf.shape} for rows {rows.shape}")
+    weights, (first, last) = rows
+    n, m = weights.shape
+    if len(ids) != n or len(idf) < m or len(last) != weights.nnz:
+        raise ShapeError(f"{len(ids)} ids and idf {idf.shape} for rows {weights.shape}")
     require(spare >= 0, "spare >= 0")
-    start, item = rows.indptr.astype(np.int64), rows.indices.astype(np.int32)
-    weight = np.asarray(rows.data, dtype=np.float64)
+    start, item = weights.indptr.astype(np.int64), weights.indices.astype(np.int32)
+    weight = np.asarray(weights.data, dtype=np.float64)
     value, exponent = _scaled(weight * idf[item], start)
     inv, total = np.zeros((2, n + spare), dtype=np.float32)
     norm = np.zeros(n + spare)
@@ -102,7 +109,7 @@ def build(ids: Sequence[str], rows: csr_array, idf: Floats, spare: int) -> Base:
     post_slot, post_value = np.zeros_like(item), np.zeros(len(item), dtype=np.float32)
     row_kernels.count_sort(start, item, value.astype(np.float32), post_start, post_slot, post_value)
     return Base(
-        SortedIds.of(ids), start, item, weight, post_start, post_slot, post_value,
+        SortedIds.of(ids), start, item, weight, first, last, post_start, post_slot, post_value,
         norm, inv, total, exponents, np.full(n, np.inf, dtype=np.float32),
     )  # fmt: skip
 

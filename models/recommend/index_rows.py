@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from models.recommend import index_base, row_kernels
+from models.recommend.customer_rows import Bought, Row, Rows
 from models.recommend.index_base import Base
 from models.recommend.overlay import Overlay
 
@@ -24,6 +25,7 @@ _FAR: Final = 30  # powers of two that a changed row's values may leave their fi
 _CACHED: Final = 100_000
 _NO_ITEMS: Final = np.zeros(0, dtype=np.int32)
 _NO_WEIGHTS: Final = np.zeros(0)
+NO_ROW: Final = Row(_NO_ITEMS, _NO_WEIGHTS, *Bought.always(0))
 
 
 def spare_slots(customers: int) -> int:
@@ -74,7 +76,8 @@ class IndexRows:
     @property
     def base_rows(self) -> tuple[Any, ...]:
         """The base's rows as kernels take them."""
-        return self.base.row_start, self.base.row_item, self.base.row_weight
+        base = self.base
+        return base.row_start, base.row_item, base.row_weight, base.row_first, base.row_last
 
     @property
     def base_postings(self) -> tuple[Any, ...]:
@@ -215,22 +218,24 @@ class IndexRows:
         for customer_id, number in self._number.items():
             yield customer_id, count + number
 
-    def row(self, slot: int) -> tuple[Columns, Floats]:
-        """Items, rising, and raw weights of a slot; empty for slot -1. Views: copy to keep."""
-        count = len(self.base.ids)
+    def row(self, slot: int) -> Row:
+        """The row of a slot; empty for slot -1. Views: copy to keep."""
+        count, base = len(self.base.ids), self.base
         if slot >= count:
             return self.overlay.row(slot - count)
         if slot < 0:
-            return _NO_ITEMS, _NO_WEIGHTS
-        span = slice(int(self.base.row_start[slot]), int(self.base.row_start[slot + 1]))
-        return self.base.row_item[span], self.base.row_weight[span]
+            return NO_ROW
+        span = slice(int(base.row_start[slot]), int(base.row_start[slot + 1]))
+        return Row(
+            base.row_item[span], base.row_weight[span], base.row_first[span], base.row_last[span]
+        )
 
-    def put(self, customer_id: str, items: Columns, weights: Floats) -> None:
+    def put(self, customer_id: str, row: Row) -> None:
         """Replace the row of a customer.
 
-        items    distinct columns, rising, for which there is room (`widen`)
-        weights  raw, > 0; none at all removes the customer
+        row  of columns for which there is room (`widen`); an empty one removes the customer
         """
+        items, weights = row[:2]
         number = self._number.get(customer_id)
         if not len(items):
             self._drop(customer_id, number)
@@ -241,7 +246,7 @@ class IndexRows:
         if number is None:
             number = self._new_number(customer_id)
         else:
-            old = self.overlay.row(number)
+            old = self.overlay.row(number)[:2]
             held = int(self.exponent[len(self.base.ids) + number])
             exponent = held if abs(held - exponent) <= _FAR else exponent
             if exponent != held:
@@ -255,7 +260,7 @@ class IndexRows:
         self.norm[slot], self.inv[slot] = ldexp(norm, exponent), 1 / norm
         self.total[slot] = scaled.sum()
         posted = np.ldexp(now * self.idf[changed], -exponent).astype(np.float32)
-        self.overlay.put(number, items, weights, posted, changed, now > 0)
+        self.overlay.put(number, row, posted, changed, now > 0)
 
     def _new_number(self, customer_id: str) -> int:
         """Move a customer into the overlay, out of the base if it is there."""
@@ -278,11 +283,10 @@ class IndexRows:
 
     def _clear(self, number: int) -> None:
         """Take a row of the overlay out of its postings."""
-        items, _ = self.overlay.row(number)
-        gone = items.copy()
+        gone = self.overlay.row(number).columns.copy()
         nothing = np.zeros(len(gone), dtype=np.float32)
         kept = np.zeros(len(gone), dtype=np.bool_)
-        self.overlay.put(number, _NO_ITEMS, _NO_WEIGHTS, nothing, gone, kept)
+        self.overlay.put(number, NO_ROW, nothing, gone, kept)
 
     def _drop(self, customer_id: str, number: int | None) -> None:
         slot = self.slot(customer_id)
@@ -309,15 +313,17 @@ class IndexRows:
         base.threshold[:] = self.thresholds(slots)
         return base
 
-    def gather(self, slots: NDArray[np.int64]) -> csr_array:
-        """Return the raw rows of slots, (number of slots, items with room); -1 is an empty row."""
+    def gather(self, slots: NDArray[np.int64]) -> Rows:
+        """The rows of slots, (number of slots, items with room); -1 is an empty row."""
         starts = np.zeros(len(slots) + 1, dtype=np.int64)
         base, overlay = self.base_rows, self.overlay.rows
         row_kernels.row_ends(slots, base, overlay, starts)
         columns, weights = np.zeros(starts[-1], dtype=np.int32), np.zeros(starts[-1])
-        row_kernels.copy_rows(slots, base, overlay, starts, columns, weights)
+        first, last = np.zeros((2, starts[-1]), dtype=np.int16)
+        row_kernels.copy_rows(slots, base, overlay, starts, (columns, weights, first, last))
         ends = starts.astype(np.int32) if starts[-1] < np.iinfo(np.int32).max else starts
-        return csr_array((weights, columns, ends), shape=(len(slots), len(self.idf)))
+        shape = len(slots), len(self.idf)
+        return Rows(csr_array((weights, columns, ends), shape=shape), Bought(first, last))
 
 
 def difference(

@@ -15,7 +15,7 @@ from models.checks import DomainError, ShapeError, finite, of_rank, require, sam
 
 Floats: TypeAlias = NDArray[np.float64]
 
-_MOST_HALF_LIVES = 400.0  # so that a squared weight stays within float64
+MOST_HALF_LIVES = 400.0  # so that a squared weight stays within float64
 
 
 class Interactions(NamedTuple):
@@ -84,7 +84,7 @@ def decay(days: ArrayLike, t0_day: int, half_life_days: float) -> Floats:
     """
     require(0 < half_life_days < np.inf, "0 < half_life_days < infinity")
     halves = (np.asarray(days, dtype=np.float64) - t0_day) / half_life_days
-    return np.exp2(np.clip(halves, -_MOST_HALF_LIVES, _MOST_HALF_LIVES))
+    return np.exp2(np.clip(halves, -MOST_HALF_LIVES, MOST_HALF_LIVES))
 
 
 def item_weight(

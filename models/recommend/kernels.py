@@ -174,10 +174,10 @@ def cosines(slots, items, values, mark, idf, norm, base, overlay, out):
     """Score candidates exactly, from their rows in float64 and their norms.
 
     items, values  the asking row, idf-weighted, at unit length; `mark` float64 zeros, one an item
-    base, overlay  start, length, item, weight of rows; a slot is an index into both in turn
+    base, overlay  start, length, item, weight, first and last day; a slot is in both in turn
     """
-    b_start, b_item, b_weight = base
-    o_start, o_length, o_item, o_weight = overlay
+    b_start, b_item, b_weight, _, _ = base
+    o_start, o_length, o_item, o_weight, _, _ = overlay
     for q in range(len(items)):
         mark[items[q]] = values[q] * idf[items[q]]
     rows = len(b_start) - 1
@@ -272,8 +272,8 @@ def rescore(slots, kind, items, values, count, mark, seen, idf, base, overlay, o
     items, values  the asking row, idf-weighted; `seen` int32 zeros, one an item
     count          number of items, for Pearson
     """
-    b_start, b_item, b_weight = base
-    o_start, o_length, o_item, o_weight = overlay
+    b_start, b_item, b_weight, _, _ = base
+    o_start, o_length, o_item, o_weight, _, _ = overlay
     own2, own1 = 0.0, 0.0
     for q in range(len(items)):
         mark[items[q]] = values[q]

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from models.artifact import Arrays, Meta, integer, matrix, number, texts
 from models.checks import ShapeError, require
-from models.recommend.content import NO_CONTENT, Content
-from models.recommend.hybrid import FEATURES, Shop
+from models.recommend.customer_rows import Decay
+from models.recommend.hybrid import FEATURES
 from models.recommend.links import Links, links_from_arrays, links_to_arrays, no_links
-from models.recommend.popularity import Trends
 from models.recommend.repeats import RepeatHabits
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -75,9 +74,9 @@ class Recommender:
     t0_day          the day at which an event weighs its own weight
     items           m distinct item ids: column j of the arrays is items[j]
     idf             (m,) > 0, for `NeighborIndex.build`
-    trends          what sells, (m,) each
     habits          how items are bought again, (m,) each
-    companions      item -> items that the same customers hold
+    companions      item -> items that the same customers bought
+    buyers          (m,) int32 how many customers had bought each item then
     weights         of the lists
     k_neighbors     similar customers to ask, >= 1
     favorites       segment id -> (columns, scores) of what its customers buy most
@@ -87,9 +86,9 @@ class Recommender:
     t0_day: int
     items: tuple[str, ...]
     idf: Floats
-    trends: Trends
     habits: RepeatHabits
     companions: Links
+    buyers: NDArray[np.int32]
     weights: Weights = field(default_factory=_basic)
     k_neighbors: int = K_NEIGHBORS
     favorites: dict[int, tuple[NDArray[np.int64], Floats]] = field(default_factory=dict)
@@ -97,23 +96,23 @@ class Recommender:
     def __post_init__(self) -> None:
         """Raise ShapeError or DomainError unless the parts fit together."""
         m = len(self.items)
-        parts = (self.idf, *self.trends, self.habits.repeat_share, self.habits.gap_days)
+        parts = (self.idf, self.buyers, self.habits.repeat_share, self.habits.gap_days)
         if any(part.shape != (m,) for part in parts) or len(self.companions.starts) != m + 1:
             raise ShapeError(f"{m} items, arrays are {[part.shape for part in parts]}")
         require(0 < self.half_life_days < np.inf, "0 < half_life_days < infinity")
         require(len(set(self.items)) == m, "item ids are distinct")
         require(np.isfinite(self.idf) & (self.idf > 0), "idf is finite and > 0")
-        for trend in self.trends:
-            require(np.isfinite(trend) & (trend >= 0), "0 <= trend < infinity")
+        require(self.buyers >= 0, "buyers >= 0")
         require(self.habits.gap_days > 0, "gap_days > 0")
         if any(part.shape != (2 * len(FEATURES),) for part in self.weights):
             raise ShapeError(f"weights {[part.shape for part in self.weights]}")
         require(np.isfinite(np.array(self.weights)).all(axis=1), "weights are finite")
         require(self.k_neighbors >= 1, "k_neighbors >= 1")
 
-    def shop(self, content: Content = NO_CONTENT) -> Shop:
-        """What `Collector` collects from."""
-        return Shop(self.trends, self.habits, self.companions, content)
+    @property
+    def decay(self) -> Decay:
+        """How rows are weighed."""
+        return Decay(self.t0_day, self.half_life_days)
 
     @cached_property
     def column(self) -> dict[str, int]:
@@ -126,15 +125,14 @@ def empty_recommender(
 ) -> Recommender:
     """A recommender of a shop where nothing was bought yet."""
     m = len(items)
-    zero = np.zeros(m)
     return Recommender(
         half_life_days,
         0,
         items,
         np.ones(m),
-        Trends(zero, zero, zero, zero),
         RepeatHabits(np.full(m, 0.5), np.full(m, 30.0), 0.5, 30.0),
         no_links(m),
+        np.zeros(m, dtype=np.int32),
     )
 
 
@@ -145,7 +143,7 @@ def to_state(recommender: Recommender) -> tuple[Arrays, Meta]:
     columns = [favorites[one][0] for one in ids]
     arrays: Arrays = {
         "idf": recommender.idf,
-        "trends": np.array(recommender.trends),
+        "buyers": recommender.buyers,
         "repeat_share": habits.repeat_share,
         "gap_days": habits.gap_days,
         "weights": np.array(recommender.weights, dtype=np.float64),
@@ -178,7 +176,6 @@ def from_state(arrays: Arrays, meta: Meta) -> Recommender:
         t0_day=integer(meta, "t0_day"),
         items=items,
         idf=matrix(arrays, "idf", (m,)),
-        trends=Trends(*matrix(arrays, "trends", (len(Trends._fields), m))),
         habits=RepeatHabits(
             matrix(arrays, "repeat_share", (m,)),
             matrix(arrays, "gap_days", (m,)),
@@ -186,6 +183,7 @@ def from_state(arrays: Arrays, meta: Meta) -> Recommender:
             number(meta, "shop_gap"),
         ),
         companions=links_from_arrays(arrays, "companion", m),
+        buyers=matrix(arrays, "buyers", (m,)).astype(np.int32),
         weights=Weights(*matrix(arrays, "weights", (len(LISTS), 2 * len(FEATURES)))),
         k_neighbors=integer(meta, "k_neighbors"),
         favorites=_favorites(arrays, texts(meta, "favorites"), m),

@@ -16,9 +16,13 @@ from scipy.sparse import csr_array
 
 from models.checks import DomainError, ShapeError, require
 from models.recommend import index_base, row_kernels
+from models.recommend.cooccurrence import K_COMPANIONS, Companions
+from models.recommend.customer_rows import Bought, Decay, Row, Rows
 from models.recommend.index_base import Base
 from models.recommend.index_rows import Columns, IndexRows, spare_slots
 from models.recommend.interactions import ItemTable
+from models.recommend.links import no_links
+from models.recommend.popularity import Popularity
 from models.recommend.similarity import DECIMALS, Nearest, Similarity, TwoStage
 
 __all__ = ["DECIMALS", "MOST_ITEMS", "Items", "Near", "NeighborIndex", "Similarity", "TwoStage"]
@@ -38,7 +42,7 @@ class Items(NamedTuple):
 
     columns  (c,) int32 distinct
     scores   (c,) float64 > 0
-    holders  (c,) int32 how many of the asked customers hold it
+    holders  (c,) int32 how many of the asked customers bought it
     """
 
     columns: Columns
@@ -67,10 +71,19 @@ class NeighborIndex:
     """
 
     def __init__(
-        self, items: ItemTable, base: Base, idf: Floats, idf_unseen: float, *, watched: int = 10
+        self,
+        items: ItemTable,
+        base: Base,
+        idf: Floats,
+        idf_unseen: float,
+        *,
+        decay: Decay = Decay(),  # noqa: B008  immutable
+        watched: int = 10,
     ) -> None:
-        """Search a base; `build` makes one. `watched` is the length of lists that `take_nudges` is
-        about.
+        """Search a base; `build` makes one.
+
+        decay    how its rows were weighed; popularity depends on it
+        watched  the length of lists that `take_nudges` is about
         """
         require(np.isfinite(idf) & (idf > 0), "idf is finite and > 0")
         require(0 < idf_unseen < np.inf, "0 < idf_unseen < infinity")
@@ -79,6 +92,10 @@ class NeighborIndex:
         self.two_stage: TwoStage | None = None
         self._rows = IndexRows(base, idf, idf_unseen, len(items))
         self._nearest = Nearest(self._rows)
+        self._decay = decay
+        self.popularity = Popularity(len(self._rows.idf), decay)
+        self.popularity.count(Row(base.row_item, base.row_weight, base.row_first, base.row_last))
+        self.companions = Companions(no_links(0), np.zeros(0, dtype=np.int32))
         self._before: dict[str, tuple[Columns, Floats]] = {}
         self._found: dict[str, NDArray[np.int32]] = {}
         self._fit()
@@ -91,6 +108,8 @@ class NeighborIndex:
         matrix: csr_array,
         idf: Floats | None = None,
         *,
+        bought: Bought | None = None,
+        decay: Decay = Decay(),  # noqa: B008  immutable
         idf_unseen: float | None = None,
     ) -> NeighborIndex:
         """Index the rows of many customers.
@@ -99,6 +118,8 @@ class NeighborIndex:
         items       at least m ids; the index adds to it when `update` brings new ones
         matrix      (n, m) raw weights >= 0; an empty row is no customer
         idf         (m,) > 0, None = 1 for all; fixed for the life of the index
+        bought      of the stored entries, which then are distinct, rising and > 0; None = always
+        decay       how the weights were decayed
         idf_unseen  of items beyond m, None = the largest of `idf`
         Raises      ShapeError, DomainError
         """
@@ -110,14 +131,17 @@ class NeighborIndex:
         require(np.isfinite(matrix.data) & (matrix.data >= 0), "weights are finite and >= 0")
         require(np.isfinite(known) & (known > 0), "idf is finite and > 0")
         most = float(known.max(initial=0.0)) or 1.0
-        order = sorted(range(len(customers)), key=customers.__getitem__)
         rows = csr_array(matrix, dtype=np.float64, copy=True)
-        rows.sum_duplicates()
-        rows.eliminate_zeros()
-        rows = _heaviest(rows[order], known)
+        if bought is None:
+            rows.sum_duplicates()
+            rows.eliminate_zeros()
+            bought = Bought.always(rows.nnz)
+        order = sorted(range(len(customers)), key=customers.__getitem__)
         ids = [customers[i] for i in order]
-        base = index_base.build(ids, rows, known, spare_slots(len(ids)))
-        return cls(items, base, known, most if idf_unseen is None else idf_unseen)
+        some = _heaviest(_sorted(Rows(rows, bought), np.array(order, dtype=np.int64)), known)
+        base = index_base.build(ids, some, known, spare_slots(len(ids)))
+        unseen = most if idf_unseen is None else idf_unseen
+        return cls(items, base, known, unseen, decay=decay)
 
     def __len__(self) -> int:
         """Number of customers with a row."""
@@ -136,6 +160,7 @@ class NeighborIndex:
         """Bytes that processes may share, and bytes of this process alone."""
         rows = self._rows
         own = rows.overlay.nbytes + self._nearest.nbytes + 2 * rows.idf.nbytes
+        own += self.popularity.nbytes + self.companions.nbytes
         return rows.base.nbytes, own + self._total.nbytes + self._holders.nbytes
 
     def to_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -149,7 +174,7 @@ class NeighborIndex:
             "item_block": np.frombuffer(b"".join(coded), dtype=np.uint8),
             "item_ends": np.cumsum([len(one) for one in coded], dtype=np.int64),
         }
-        return arrays, {"idf_unseen": rows.idf_unseen}
+        return arrays, {"idf_unseen": rows.idf_unseen, "decay": list(self._decay)}
 
     @classmethod
     def from_state(
@@ -165,7 +190,9 @@ class NeighborIndex:
         starts = [0, *ends[:-1]] if ends else []
         items = ItemTable(block[a:b].decode() for a, b in zip(starts, ends, strict=True))
         base, idf = index_base.from_arrays(arrays), np.array(arrays["idf"])
-        return cls(items, base, idf, float(meta["idf_unseen"]), watched=watched)
+        t0_day, half_life_days = meta["decay"]
+        decay = Decay(int(t0_day), float(half_life_days))
+        return cls(items, base, idf, float(meta["idf_unseen"]), decay=decay, watched=watched)
 
     def update(
         self,
@@ -194,25 +221,21 @@ class NeighborIndex:
             values, item_ids = values[held], [item_ids[i] for i in held.tolist()]
         columns = np.array(self.items.add_all(item_ids), dtype=np.int32)
         order = np.argsort(columns)
-        self.put(customer_id, columns[order], values[order], watch=watch)
+        row = Row(columns[order], values[order], *Bought.always(len(order)))
+        self.put(customer_id, row, watch=watch)
 
-    def put(
-        self, customer_id: str, columns: Columns, weights: Floats, *, watch: bool = False
-    ) -> None:
-        """Replace the whole row of a customer, by columns of `items`; see `update`.
-
-        columns  distinct, rising
-        weights  raw, finite, > 0
-        """
+    def put(self, customer_id: str, row: Row, *, watch: bool = False) -> None:
+        """Replace the whole row of a customer, by columns of `items`; see `update`."""
         self._widen()
-        if len(columns) > MOST_ITEMS:
-            weight = weights * self._rows.idf[columns]
+        if len(row.columns) > MOST_ITEMS:
+            weight = row.weights * self._rows.idf[row.columns]
             kept = np.sort(np.argsort(-weight, kind="stable")[:MOST_ITEMS])
-            columns, weights = columns[kept], weights[kept]
+            row = Row._make(part[kept] for part in row)
+        old = self._rows.row(self._rows.slot(customer_id))
+        self.popularity.swap(old, row)
         if watch and customer_id not in self._before:
-            items, old = self._rows.row(self._rows.slot(customer_id))
-            self._before[customer_id] = items.copy(), old.copy()
-        self._rows.put(customer_id, columns, weights)
+            self._before[customer_id] = old.columns.copy(), old.weights.copy()
+        self._rows.put(customer_id, row)
 
     def remove(self, customer_id: str, *, watch: bool = False) -> None:
         """Forget a customer (erasure)."""
@@ -223,7 +246,7 @@ class NeighborIndex:
 
         Raises  ShapeError; DomainError where less than nothing would be left
         """
-        columns, held = self._rows.row(self._rows.slot(customer_id))
+        columns, held = self._rows.row(self._rows.slot(customer_id))[:2]
         total = {self.items.ids[c]: w for c, w in zip(columns.tolist(), held.tolist(), strict=True)}
         for item, weight in zip(item_ids, weights, strict=True):
             before = total.get(item, 0.0)
@@ -234,7 +257,7 @@ class NeighborIndex:
     def rows(self, customer_ids: Iterable[str]) -> csr_array:
         """Return the raw rows, (number of ids, len(items)); an empty row for who has none."""
         slots = self._rows.slots(customer_ids)
-        found = self._rows.gather(slots)
+        found, _ = self._rows.gather(slots)
         found.resize((len(slots), len(self.items)))
         return found
 
@@ -330,7 +353,7 @@ class NeighborIndex:
         """
         rows, slots = self._rows, self._rows.slots(who for who, _ in similar)
         scores = np.array([score for _, score in similar], dtype=np.float64)
-        own, _ = rows.row(rows.slot(customer_id))
+        own = rows.row(rows.slot(customer_id)).columns
         columns, best = np.zeros(count, dtype=np.int32), np.zeros(count)
         found = row_kernels.spread_best(
             slots[slots >= 0], scores[slots >= 0], rows.norm, rows.idf, own, rows.base_rows,
@@ -341,28 +364,20 @@ class NeighborIndex:
         return [(ids[column], score) for column, score in chosen]
 
     def together(self, item_ids: Sequence[str], count: int) -> Items:
-        """Return what goes well with some items: the cosine of holders, added up over the items.
+        """Return what goes well with some items: the cosine of buyers, added up over the items.
 
         Of an item with many holders `MOST_HOLDERS`, evenly spread, are asked. The asked items
         themselves are left out. Best first, ties by column, at most `count`.
         """
-        self._widen()
-        rows = self._rows
         total: dict[int, float] = {}
         holders: dict[int, int] = {}
         asked = [column for column in map(self.items.column, item_ids) if column is not None]
-        out = np.zeros(MOST_HOLDERS, dtype=np.int64)
         for column in dict.fromkeys(asked):
-            lists = rows.base_postings, rows.overlay.postings
-            some, many = row_kernels.holders_of(column, rows.inv, *lists, out)
-            if not some:
-                continue
-            found = self._spread(out[:some], np.ones(some), _NO_NORM)
-            for other, both in zip(found.columns.tolist(), found.holders.tolist(), strict=True):
-                shared = both * many / some
-                score = shared / np.sqrt(many * max(self.holders(other), shared))
-                total[other] = total.get(other, 0.0) + min(score, 1.0)
-                holders[other] = holders.get(other, 0) + round(shared)
+            others, scores, both = self._bought_with(column)
+            told = zip(others.tolist(), scores.tolist(), both.tolist(), strict=True)
+            for other, score, shared in told:
+                total[other] = total.get(other, 0.0) + score
+                holders[other] = holders.get(other, 0) + shared
         for column in asked:
             total.pop(column, None)
         best = sorted(total, key=lambda one: (-total[one], one))[:count]
@@ -372,12 +387,33 @@ class NeighborIndex:
             np.array([holders[one] for one in best], dtype=np.int32),
         )
 
-    def holders(self, column: int) -> int:
-        """How many rows hold an item; exact but for rows that left the base since it was made."""
+    def companions_of(self, column: int, count: int = K_COMPANIONS) -> tuple[Columns, Floats]:
+        """The items of the highest cosine of their buyers with an item's; see `together`."""
+        others, scores, _ = self._bought_with(column)
+        best = np.lexsort((others, -scores))[:count]
+        return others[best], scores[best]
+
+    def renew_companions(self, columns: NDArray[np.integer]) -> None:
+        """Count the companions of some items anew, if their buyers changed since they were."""
+        self.companions.renew(columns, self.popularity.buyers, self.companions_of)
+
+    def _bought_with(self, column: int) -> tuple[Columns, Floats, NDArray[np.int64]]:
+        """What the buyers of an item bought too: items, cosines, by how many."""
         self._widen()
-        start = self._rows.base.post_start
-        base = int(start[column + 1] - start[column]) if column + 1 < len(start) else 0
-        return base + int(self._rows.overlay.postings[1][column])
+        rows, buyers = self._rows, self.popularity.buyers
+        out = np.zeros(MOST_HOLDERS, dtype=np.int64)
+        lists = rows.base_postings, rows.overlay.postings
+        some, _ = row_kernels.holders_of(column, rows.inv, *lists, out)
+        many, found = row_kernels.count_buyers(
+            column, out[:some], rows.base_rows, rows.overlay.rows, self._holders, self._touched
+        )
+        others = self._touched[:found].copy()
+        both = self._holders[others].astype(np.float64)
+        self._holders[others] = 0
+        shared = both * max(int(buyers[column]), many) / max(many, 1)
+        theirs = np.maximum(buyers[others], shared)
+        scores = shared / np.sqrt(max(int(buyers[column]), many) * np.maximum(theirs, 1))
+        return others, np.minimum(scores, 1.0), np.rint(shared).astype(np.int64)
 
     def _spread(self, slots: NDArray[np.integer], scores: Floats, norm: Floats) -> Items:
         rows = self._rows
@@ -395,6 +431,7 @@ class NeighborIndex:
     def _fit(self) -> None:
         """Size the scratch arrays to the items that there is room for."""
         room = len(self._rows.idf)
+        self.popularity.widen(room)
         self._total = np.zeros(room)
         self._holders = np.zeros(room, dtype=np.int32)
         self._touched = np.zeros(room, dtype=np.int32)
@@ -404,16 +441,32 @@ _NO_NORM: Final = np.zeros(0)
 _ANY: Final = 1e-30  # the threshold of a list that is not full: whoever is alike enters
 
 
-def _heaviest(rows: csr_array, idf: Floats) -> csr_array:
+def _sorted(rows: Rows, order: NDArray[np.int64]) -> Rows:
+    """The rows in another sequence."""
+    weights, bought = rows
+    starts, lengths = weights.indptr[order], np.diff(weights.indptr)[order]
+    ends = np.cumsum(lengths)
+    take = np.repeat(starts - (ends - lengths), lengths) + np.arange(weights.nnz)
+    parts = weights.data[take], weights.indices[take], np.append(0, ends)
+    return Rows(
+        csr_array(parts, shape=weights.shape), Bought(bought.first[take], bought.last[take])
+    )
+
+
+def _heaviest(rows: Rows, idf: Floats) -> Rows:
     """Cut rows to their `MOST_ITEMS` heaviest items."""
-    lengths = np.diff(rows.indptr)
+    weights, bought = rows
+    lengths = np.diff(weights.indptr)
     if lengths.max(initial=0) <= MOST_ITEMS:
         return rows
-    kept = np.ones(len(rows.data), dtype=np.bool_)
+    kept = np.ones(weights.nnz, dtype=np.bool_)
     for i in np.flatnonzero(lengths > MOST_ITEMS).tolist():
-        span = slice(rows.indptr[i], rows.indptr[i + 1])
-        weight = rows.data[span] * idf[rows.indices[span]]
+        span = slice(weights.indptr[i], weights.indptr[i + 1])
+        weight = weights.data[span] * idf[weights.indices[span]]
         light = np.argsort(-weight, kind="stable")[MOST_ITEMS:]
-        kept[rows.indptr[i] + light] = False
-    starts = np.concatenate(([0], np.cumsum(kept)))[rows.indptr]
-    return csr_array((rows.data[kept], rows.indices[kept], starts), shape=rows.shape)
+        kept[weights.indptr[i] + light] = False
+    starts = np.concatenate(([0], np.cumsum(kept)))[weights.indptr]
+    parts = weights.data[kept], weights.indices[kept], starts
+    return Rows(
+        csr_array(parts, shape=weights.shape), Bought(bought.first[kept], bought.last[kept])
+    )

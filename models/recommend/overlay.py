@@ -6,17 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommend import row_kernels
+from models.recommend.customer_rows import Row
 
-Floats: TypeAlias = NDArray[np.float64]
 Columns: TypeAlias = NDArray[np.int32]
 
 
 class Overlay:
     """Rows by number and postings by item; to change a row costs where it changes.
 
+    >>> from models.recommend.customer_rows import Bought
     >>> overlay = Overlay(slots=2, items=3, first_slot=10)
-    >>> row = np.array([0, 2], dtype=np.int32), np.array([1.0, 4.0])
-    >>> overlay.put(1, *row, np.array([0.5, 1.0], dtype=np.float32), row[0], row[1] > 0)
+    >>> row = Row(np.array([0, 2], dtype=np.int32), np.array([1.0, 4.0]), *Bought.always(2))
+    >>> overlay.put(1, row, np.array([0.5, 1.0], dtype=np.float32), row.columns, row.weights > 0)
     >>> overlay.row(1)[1].tolist(), overlay.postings[1].tolist()
     ([1.0, 4.0], [1, 0, 1])
     """
@@ -29,6 +30,8 @@ class Overlay:
         self._room = np.zeros(slots, dtype=np.int32)
         self._item = np.zeros(256, dtype=np.int32)
         self._weight = np.zeros(256)
+        self._first = np.zeros(256, dtype=np.int16)
+        self._last = np.zeros(256, dtype=np.int16)
         self._row_end = 0
         self._post_start = np.zeros(items, dtype=np.int64)
         self._post_length = np.zeros(items, dtype=np.int32)
@@ -39,8 +42,8 @@ class Overlay:
 
     @property
     def rows(self) -> tuple[Any, ...]:
-        """The rows as kernels take them: start, length, item, weight."""
-        return self._start, self._length, self._item, self._weight
+        """The rows as kernels take them: start, length, item, weight, first and last day."""
+        return self._start, self._length, self._item, self._weight, self._first, self._last
 
     @property
     def postings(self) -> tuple[Any, ...]:
@@ -60,28 +63,27 @@ class Overlay:
             self._post_length = np.append(self._post_length, np.zeros(more, dtype=np.int32))
             self._post_room = np.append(self._post_room, np.zeros(more, dtype=np.int32))
 
-    def row(self, number: int) -> tuple[Columns, Floats]:
-        """Return items and raw weights of a row, as views that the next `put` may change."""
+    def row(self, number: int) -> Row:
+        """Return a row, as views that the next `put` may change."""
         first = int(self._start[number])
         span = slice(first, first + int(self._length[number]))
-        return self._item[span], self._weight[span]
+        return Row(self._item[span], self._weight[span], self._first[span], self._last[span])
 
     def put(
         self,
         number: int,
-        items: Columns,
-        weights: Floats,
+        row: Row,
         values: NDArray[np.float32],
         changed: Columns,
         kept: NDArray[np.bool_],
     ) -> None:
         """Replace a row, and its postings where they change.
 
-        items, weights   the new row, items rising
+        row              the new one
         changed, values  whose posting changes, and to which value
         kept             which of `changed` still are in the row
         """
-        self._write_row(number, items, weights)
+        self._write_row(number, row)
         slot = self._first_slot + number
         postings, room = self.postings, self._post_room
         need = row_kernels.room_needed(changed, self._post_length, room, self._post_end)
@@ -93,16 +95,20 @@ class Overlay:
             slot, changed, values, kept, postings, room, self._post_end
         )
 
-    def _write_row(self, number: int, items: Columns, weights: Floats) -> None:
-        count = len(items)
+    def _write_row(self, number: int, row: Row) -> None:
+        count = len(row.columns)
         if count > self._room[number]:
             room = count + count // 2 + 4
             self._start[number], self._room[number] = self._row_end, room
             self._row_end += room
             if self._row_end > len(self._item):
-                self._item = np.resize(self._item, 2 * self._row_end)
-                self._weight = np.resize(self._weight, 2 * self._row_end)
+                room = 2 * self._row_end
+                self._item, self._weight = (
+                    np.resize(self._item, room),
+                    np.resize(self._weight, room),
+                )
+                self._first, self._last = np.resize(self._first, room), np.resize(self._last, room)
         first = int(self._start[number])
-        self._item[first : first + count] = items
-        self._weight[first : first + count] = weights
+        span = slice(first, first + count)
+        self._item[span], self._weight[span], self._first[span], self._last[span] = row
         self._length[number] = count

@@ -1,89 +1,102 @@
-"""Popularity: what everybody buys these days, and what people buy for the first time."""
+"""Popularity: what sells these days, and what wins new buyers; kept as customers' rows change."""
 
-from typing import NamedTuple, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.checks import finite, require, same_shape
-from models.recommend.interactions import Interactions, decay
+from models.recommend.customer_rows import Decay, Row
+from models.recommend.popularity_kernels import count_rows, swap_rows
 
 Floats: TypeAlias = NDArray[np.float64]
 
-HALF_LIFE_DAYS = 30.0
-WEEK, FORTNIGHT, QUARTER = 7.0, 14.0, 60.0
+#: Half-lives of the trends: what sold in a week, a fortnight, a quarter; whom items won in a month.
+HALF_LIVES_DAYS: Final = np.array([7.0, 14.0, 60.0, 30.0])
+_FORTNIGHT: Final = 1  # told as log(1 + it)
+_MOST_RISEN: Final = 256
 
 
-class Trends(NamedTuple):
-    """What sells, each (m,) float64 >= 0, one an item.
+class Popularity:
+    """Sums over all customers, the same after any changes of their rows but for rounding.
 
-    week       decayed weight at a half-life of 7 days
-    fortnight  log(1 + that at 14 days)
-    quarter    that at 60 days
-    first      weight of customers' first purchases of the item at 30 days: what wins new buyers
+    To each of the first trends a customer adds an item's weight as it was on the day of the last
+    purchase, decayed since; to the last one 1, decayed since the first purchase.
+
+    trends  (items with room, 4) float64 >= 0, as of the day of the last `look`
+    buyers  (items with room,) int32 customers who bought the item
+    risen   columns that changed, in their sequence; another list when everything did
+
+    >>> sold = Popularity(2, Decay(100, 60.0))
+    >>> days = np.full(1, 93, dtype=np.int16)
+    >>> one = Row(np.zeros(1, dtype=np.int32), np.ones(1), days, days)
+    >>> sold.count(one)
+    >>> sold.look(100)
+    >>> sold.trends[0].round(3), sold.buyers
+    (array([0.542, 0.569, 1.   , 0.851]), array([1, 0], dtype=int32))
     """
 
-    week: Floats
-    fortnight: Floats
-    quarter: Floats
-    first: Floats
+    def __init__(self, items: int, decay: Decay) -> None:
+        """Begin without a customer."""
+        self._decay = decay
+        self._day = decay.t0_day
+        self._sums = np.zeros((items, len(HALF_LIVES_DAYS)))
+        self.trends = np.zeros_like(self._sums)
+        self.buyers = np.zeros(items, dtype=np.int32)
+        self.risen: list[int] = []
 
+    @classmethod
+    def of(cls, trends: Floats) -> Self:
+        """Fixed trends, (items, 4)."""
+        made = cls(len(trends), Decay())
+        made.trends = trends
+        return made
 
-def item_popularity(
-    interactions: Interactions,
-    items: int,
-    *,
-    as_of_day: int,
-    half_life_days: float = HALF_LIFE_DAYS,
-) -> Floats:
-    """Decayed weight of every item over all customers; days after `as_of_day` do not count.
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return self._sums.nbytes + self.trends.nbytes + self.buyers.nbytes
 
-    Returns  (items,) float64 >= 0
-    Raises   ShapeError, DomainError
+    def widen(self, items: int) -> None:
+        """Make room for more items."""
+        more = items - len(self.buyers)
+        if more > 0:
+            none = np.zeros((more, len(HALF_LIVES_DAYS)))
+            self._sums = np.concatenate((self._sums, none))
+            self.trends = np.concatenate((self.trends, none))
+            self.buyers = np.append(self.buyers, np.zeros(more, dtype=np.int32))
 
-    >>> two = Interactions(np.arange(2), np.arange(2), np.array([70, 100]), np.ones(2))
-    >>> item_popularity(two, 3, as_of_day=100)
-    array([0.5, 1. , 0. ])
-    """
-    _, item, day, weight = interactions
-    same_shape(item=item, day=day, weight=weight)
-    require((item >= 0) & (item < items), f"0 <= item < {items}")
-    require(np.isfinite(weight) & (weight >= 0), "event weights are finite and >= 0")
-    known = day <= as_of_day
-    values = decay(day[known], as_of_day, half_life_days) * weight[known]
-    total: Floats = np.bincount(item[known], weights=values, minlength=items).astype(np.float64)
-    return finite(total, "item_popularity")
+    def count(self, rows: Row) -> None:
+        """Add the entries of many rows, one behind another."""
+        count_rows(tuple(rows), tuple(self._decay), HALF_LIVES_DAYS, self._sums, self.buyers)
+        self._retell()
 
+    def swap(self, old: Row, new: Row) -> None:
+        """Take one row of a customer away and add another."""
+        changed = np.empty(len(old.columns) + len(new.columns), dtype=np.int64)
+        found = swap_rows(
+            tuple(old), tuple(new), tuple(self._decay), HALF_LIVES_DAYS, self._sums, self.buyers,
+            changed,
+        )  # fmt: skip
+        if found:
+            columns = changed[:found]
+            self.trends[columns] = self._told(self._sums[columns])
+            self.risen += columns.tolist()
+            if len(self.risen) > _MOST_RISEN:
+                self.risen = []
 
-def fit_trends(interactions: Interactions, items: int, *, as_of_day: int) -> Trends:
-    """Learn what sells as of a day.
+    def look(self, today: int) -> None:
+        """Let the trends be those of a day."""
+        if today != self._day:
+            self._day = today
+            self._retell()
 
-    Raises  ShapeError, DomainError
+    def _retell(self) -> None:
+        if self._sums.any():
+            self.trends = self._told(self._sums)
+            self.risen = []
 
-    >>> two = Interactions(np.zeros(2, int), np.zeros(2, int), np.array([70, 100]), np.ones(2))
-    >>> fit_trends(two, 1, as_of_day=100).first
-    array([0.5])
-    """
-
-    def at(half_life_days: float) -> Floats:
-        return item_popularity(
-            interactions, items, as_of_day=as_of_day, half_life_days=half_life_days
-        )
-
-    return Trends(
-        at(WEEK),
-        np.log1p(at(FORTNIGHT)),
-        at(QUARTER),
-        item_popularity(first_purchases(interactions), items, as_of_day=as_of_day),
-    )
-
-
-def first_purchases(interactions: Interactions) -> Interactions:
-    """Of each customer and item the first purchase; weights below 1 are no purchases."""
-    bought = np.flatnonzero(interactions.weight >= 1)
-    customer, item, day = (part[bought] for part in interactions[:3])
-    order = np.lexsort((day, item, customer))
-    again = np.zeros(len(order), dtype=np.bool_)
-    again[1:] = (np.diff(customer[order]) == 0) & (np.diff(item[order]) == 0)
-    first = bought[order[~again]]
-    return Interactions._make(part[first] for part in interactions)
+    def _told(self, sums: Floats) -> Floats:
+        halves = (self._decay.t0_day - self._day) / HALF_LIVES_DAYS
+        told: Floats = sums * np.exp2(np.clip(halves, -400, 400))
+        told[:, _FORTNIGHT] = np.log1p(told[:, _FORTNIGHT])
+        return told

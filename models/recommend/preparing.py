@@ -4,7 +4,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from models.recommend import kernels
-from models.recommend.hybrid import Collector, Liked
+from models.recommend.content import NO_CONTENT
+from models.recommend.hybrid import Collector, Liked, Shop
 from models.recommend.interactions import ItemTable
 from models.recommend.neighbors import NeighborIndex
 from models.recommend.recommender import Asked, empty_recommender, own_items, recommend
@@ -53,4 +54,6 @@ def _list() -> None:
     own = own_items(items, day, np.ones(2), half_life_days=shop.half_life_days)
     liked = Liked(*index.liked(*index.near(["b"], 1)))
     asked = Asked("a", own, liked, 30, np.zeros(0, np.int64))
-    recommend(shop, Collector(shop.shop(), 2), shop.items, asked)
+    index.renew_companions(np.array([0]))
+    about = Shop(index.popularity, index.companions, shop.habits, NO_CONTENT)
+    recommend(shop, Collector(about, 2), shop.items, asked)

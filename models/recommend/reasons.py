@@ -1,9 +1,7 @@
 """Why an item is on a list, in words to the customer."""
 
+from collections.abc import Sequence
 from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
 
 from models.recommend.hybrid import MEMBERS
 
@@ -12,6 +10,7 @@ SIMILAR: Final = MEMBERS.index("similar")
 TOGETHER: Final = MEMBERS.index("together")
 POPULAR: Final = MEMBERS.index("popular")
 CONTENT: Final = MEMBERS.index("content")
+_OTHERS: Final = (SIMILAR, TOGETHER, POPULAR, CONTENT)
 _FEW: Final = 3  # purchases from which a habit has an interval
 
 
@@ -30,29 +29,32 @@ def habit(count: int, first_day: int, last_day: int, today: int) -> str:
 
 
 def novelty(
-    parts: NDArray[np.float64], *, holders: int, looked: bool, segment: str | None = None
+    parts: Sequence[float], *, holders: int, looked: bool, segment: str | None = None
 ) -> str:
     """Name what speaks loudest for an item that was never bought.
 
     parts    what each member adds to the utility
-    holders  similar customers that hold it
+    holders  similar customers who bought it
     segment  name of the customer's segment, where it stands in for similar customers
 
-    >>> novelty(np.array([0.0, 2.0, 0.1, 1.0, 0.0]), holders=14, looked=False)
+    >>> novelty([0.0, 2.0, 0.1, 1.0, 0.0], holders=14, looked=False)
     'bought by 14 customers like you'
-    >>> novelty(np.array([0.0, 0.2, 0.1, 1.0, 0.0]), holders=14, looked=False)
+    >>> novelty([0.0, 0.2, 0.1, 1.0, 0.0], holders=14, looked=False)
     'popular this month'
     """
     if looked:
         return "you looked at it"
-    said = parts.tolist()
-    loudest = max((place for place in range(len(said)) if place != OWN), key=said.__getitem__)
-    if loudest == SIMILAR and holders:
-        if segment is not None:
-            return f"popular among {segment}"
-        return f"bought by {holders} customer{'s' if holders > 1 else ''} like you"
+    loudest = max(_OTHERS, key=parts.__getitem__)
+    if loudest == SIMILAR:
+        return f"popular among {segment}" if segment is not None else _bought_by(holders)
     if loudest == TOGETHER:
         return "goes well with what you bought"
     if loudest == CONTENT:
         return "like what you bought"
     return "popular this month"
+
+
+def _bought_by(holders: int) -> str:
+    if not holders:
+        return "customers like you looked at it"
+    return f"bought by {holders} customer{'s' if holders > 1 else ''} like you"

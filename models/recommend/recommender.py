@@ -95,7 +95,7 @@ def recommend(
 ) -> Recommendations:
     """Recommend to one customer; without own items and neighbors, what is popular.
 
-    collector   made of `recommender.shop(...)` and what is allowed
+    collector   made of what all customers share and what is allowed
     item_ids    ids by column, of all columns; begins with `recommender.items`
     categories  by column, where the rules bound a category
     rules       what bounds a list; which items are allowed at all the collector knows
@@ -106,7 +106,13 @@ def recommend(
     >>> own = own_items(np.zeros(3, int), days, np.ones(3), half_life_days=60.0)
     >>> nobody = Liked(np.zeros(0, int), np.zeros(0), np.zeros(0, int))
     >>> asked = Asked("c-1", own, nobody, 118, np.zeros(0, int))
-    >>> recommend(shop, Collector(shop.shop(), 2), shop.items, asked).buy_again[0].reason
+    >>> from models.recommend.content import NO_CONTENT
+    >>> from models.recommend.cooccurrence import Companions
+    >>> from models.recommend.hybrid import Shop
+    >>> from models.recommend.popularity import Popularity
+    >>> sold = Popularity.of(np.zeros((2, 4)))
+    >>> shared = Shop(sold, Companions(shop.companions, shop.buyers), shop.habits, NO_CONTENT)
+    >>> recommend(shop, Collector(shared, 2), shop.items, asked).buy_again[0].reason
     'you buy it every 23 days'
     """
     if not len(recommender.items) <= len(item_ids) <= collector.width:
@@ -154,13 +160,10 @@ def _pick(
 
 
 def _reason(
-    found: Candidates,
-    own: OwnItems,
-    places: NDArray[np.int64],
-    parts: Floats,
-    asked: Asked,
+    found: Candidates, own: OwnItems, places: NDArray[np.int64], parts: Floats, asked: Asked
 ) -> Callable[[int], str]:
     mine, holders = found.own[places].tolist(), found.holders[places].tolist()
+    said = parts.tolist()
 
     def why(i: int) -> str:
         at = mine[i]
@@ -168,7 +171,7 @@ def _reason(
             first, last = int(own.first_day[at]), int(own.last_day[at])
             return habit(int(own.times[at]), first, last, asked.today)
         looked = at >= 0 and bool(own.looked[at])
-        return novelty(parts[i], holders=holders[i], looked=looked, segment=asked.segment)
+        return novelty(said[i], holders=holders[i], looked=looked, segment=asked.segment)
 
     return why
 

@@ -1,6 +1,7 @@
 """Compiled loops over the rows and postings of the neighbor index: build, change, copy, add up.
 
-Base and overlay are as in `kernels`.
+Base and overlay are as in `kernels`. A row's entry says the first and the last day on which the
+customer bought the item, 0 = never.
 
 >>> items, values = np.array([3, 5], np.int32), np.array([1.0, 4.0])
 >>> where, old, new = np.zeros(4, np.int32), np.zeros(4), np.zeros(4)
@@ -76,7 +77,7 @@ def put_postings(slot, items, values, kept, postings, room, end):
 
 
 @compiled
-def _spread_row(start, end, item, weight, factor, idf, total, holders, touched, found):
+def _spread_row(start, end, item, weight, last, factor, idf, total, holders, touched, found):
     """Spread one row; a factor < 0: at its own unit length times that, without idf."""
     plain = factor < 0
     if plain:
@@ -86,10 +87,10 @@ def _spread_row(start, end, item, weight, factor, idf, total, holders, touched, 
         factor = -factor / np.sqrt(norm2) if norm2 > 0 else 0.0
     for at in range(start, end):
         column = item[at]
-        if holders[column] == 0:
+        if total[column] == 0.0:
             touched[found] = column
             found += 1
-        holders[column] += 1
+        holders[column] += last[at] > 0
         total[column] += factor * weight[at] if plain else factor * weight[at] * idf[column]
     return found
 
@@ -99,11 +100,11 @@ def spread(slots, scores, norm, idf, base, overlay, total, holders, touched):
     """Add each slot's row, idf-weighted, over its norm and times its score, to `total`.
 
     norm           (slots,) of idf-weighted rows; empty: idf is left out, of norms too
-    total          float64 zeros, one an item; `holders` int32 zeros: how many of the slots hold it
+    total          float64 zeros, one an item; `holders` int32 zeros: how many slots bought it
     Returns        how many items were touched; they are at the front of `touched`
     """
-    b_start, b_item, b_weight = base
-    o_start, o_length, o_item, o_weight = overlay
+    b_start, b_item, b_weight, _, b_last = base
+    o_start, o_length, o_item, o_weight, _, o_last = overlay
     rows = len(b_start) - 1
     found = 0
     for c in range(len(slots)):
@@ -113,13 +114,13 @@ def spread(slots, scores, norm, idf, base, overlay, total, holders, touched):
             factor = scores[c] / norm[slot] if norm[slot] > 0 else 0.0
         if slot < rows:
             found = _spread_row(
-                b_start[slot], b_start[slot + 1], b_item, b_weight, factor,
+                b_start[slot], b_start[slot + 1], b_item, b_weight, b_last, factor,
                 idf, total, holders, touched, found,
             )  # fmt: skip
         else:
             first = o_start[slot - rows]
             found = _spread_row(
-                first, first + o_length[slot - rows], o_item, o_weight, factor,
+                first, first + o_length[slot - rows], o_item, o_weight, o_last, factor,
                 idf, total, holders, touched, found,
             )  # fmt: skip
     return found
@@ -231,20 +232,80 @@ def row_ends(slots, base, overlay, ends):
 
 
 @compiled
-def copy_rows(slots, base, overlay, ends, items, weights):
-    """Copy the rows of slots behind one another."""
-    b_start, b_item, b_weight = base
-    o_start, _, o_item, o_weight = overlay
+def copy_rows(slots, base, overlay, ends, copied):
+    """Copy the rows of slots behind one another: items, weights, first and last days."""
+    b_start, b_item, b_weight, b_first, b_last = base
+    o_start, _, o_item, o_weight, o_first, o_last = overlay
+    items, weights, first_day, last_day = copied
     rows = len(b_start) - 1
     for c in range(len(slots)):
         slot = slots[c]
         if slot < 0:
             continue
         first = o_start[slot - rows] if slot >= rows else b_start[slot]
-        for at in range(ends[c + 1] - ends[c]):
+        for n in range(ends[c + 1] - ends[c]):
+            to, at = ends[c] + n, first + n
             if slot >= rows:
-                items[ends[c] + at] = o_item[first + at]
-                weights[ends[c] + at] = o_weight[first + at]
+                items[to], weights[to] = o_item[at], o_weight[at]
+                first_day[to], last_day[to] = o_first[at], o_last[at]
             else:
-                items[ends[c] + at] = b_item[first + at]
-                weights[ends[c] + at] = b_weight[first + at]
+                items[to], weights[to] = b_item[at], b_weight[at]
+                first_day[to], last_day[to] = b_first[at], b_last[at]
+
+
+@compiled
+def sum_rows(owner, column, day, weight, t0, half_life, most, out):
+    """Sum the decayed interactions of each owner and item.
+
+    owner, column, day, weight  (e,) rising by owner, column and day; weight >= 1 = bought that day
+    most     half-lives beside t0 beyond which days count as there
+    out      owner, column, weight, first and last day of a purchase, as long as the events
+    Returns  how many cells were written; one of weight 0 is none
+    """
+    out_owner, out_column, out_weight, first, last = out
+    found = -1
+    for q in range(len(column)):
+        new = q == 0 or owner[q] != owner[q - 1] or column[q] != column[q - 1]
+        if new and (found < 0 or out_weight[found] > 0.0):
+            found += 1
+        if new:
+            out_owner[found], out_column[found] = owner[q], column[q]
+            out_weight[found], first[found], last[found] = 0.0, 0, 0
+        halves = min(max((day[q] - t0) / half_life, -most), most)
+        out_weight[found] += weight[q] * 2.0**halves
+        if weight[q] >= 1:
+            last[found] = min(max(day[q], 1), 32767)
+            if first[found] == 0:
+                first[found] = last[found]
+    return found + 1 if found >= 0 and out_weight[found] > 0.0 else max(found, 0)
+
+
+@compiled
+def count_buyers(item, slots, base, overlay, both, touched):
+    """Of the slots that bought an item, count how many bought each other one.
+
+    both     int32 zeros, one an item
+    Returns  how many of the slots bought it, and how many others were touched
+    """
+    b_start, b_item, _, _, b_last = base
+    o_start, o_length, o_item, _, _, o_last = overlay
+    rows = len(b_start) - 1
+    buyers, found = 0, 0
+    for c in range(len(slots)):
+        late = slots[c] >= rows
+        number = slots[c] - rows if late else slots[c]
+        start = o_start[number] if late else b_start[number]
+        end = start + o_length[number] if late else b_start[number + 1]
+        items, last = (o_item, o_last) if late else (b_item, b_last)
+        place = start + np.searchsorted(items[start:end], item)
+        if place == end or items[place] != item or last[place] == 0:
+            continue
+        buyers += 1
+        for at in range(start, end):
+            other = items[at]
+            if last[at] > 0 and other != item:
+                if both[other] == 0:
+                    touched[found] = other
+                    found += 1
+                both[other] += 1
+    return buyers, found

@@ -69,7 +69,9 @@ class Nearest:
     >>> from scipy.sparse import csr_array
     >>> from models.recommend import index_base
     >>> matrix = csr_array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-    >>> base = index_base.build(["a", "b", "c"], matrix, np.ones(2), spare=1)
+    >>> from models.recommend.customer_rows import Bought, Rows
+    >>> rows = Rows(matrix, Bought.always(4))
+    >>> base = index_base.build(["a", "b", "c"], rows, np.ones(2), spare=1)
     >>> nearest = Nearest(IndexRows(base, np.ones(2), 1.0, items=2))
     >>> slots, scores = nearest.nearest(nearest.query(1), 2, Similarity.COSINE)
     >>> slots.tolist(), scores.round(4).tolist()
@@ -98,7 +100,7 @@ class Nearest:
 
     def query(self, slot: int) -> Query:
         """The row of a slot, as it asks."""
-        items, weights = self._rows.row(slot)
+        items, weights = self._rows.row(slot)[:2]
         return Query(slot, items, weights * self._rows.idf[items])
 
     def nearest(

@@ -101,8 +101,9 @@ def lists_of(
     found    the view's interactions by column of the index
     segment  id and name, for who is not like anybody yet
     """
-    collector = shelf.collector(recommender, index.items)
+    collector = shelf.collector(recommender, index)
     own = own_items(*found, half_life_days=recommender.half_life_days)
+    index.renew_companions(own.columns)
     liked, stand_in = Liked(*index.liked(near)), None
     if not len(liked.columns) and segment is not None and segment[0] in recommender.favorites:
         columns, scores = recommender.favorites[segment[0]]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from models.recommend.content import NO_CONTENT, Content, fit_content
 from models.recommend.filters import Attributes, Rules, allowed_items
-from models.recommend.hybrid import Collector
-from models.recommend.interactions import ItemTable
+from models.recommend.hybrid import Collector, Shop
 from models.recommend.model import Recommender
+from models.recommend.neighbors import NeighborIndex
 
 _NOTHING: Final[Mapping[str, Attributes]] = MappingProxyType({})
 _SPARE: Final = 1_000  # columns for items that come later
@@ -34,19 +34,19 @@ class Shelf:
         self.catalog = catalog
         self._collector: Collector | None = None
         self._recommender: Recommender | None = None
-        self._items: ItemTable | None = None
+        self._index: NeighborIndex | None = None
         self._seen = 0
         self._allowed: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self._categories: list[str] = []
 
-    def collector(self, recommender: Recommender, items: ItemTable) -> Collector:
+    def collector(self, recommender: Recommender, index: NeighborIndex) -> Collector:
         """A collector of everything that the index and the catalog know.
 
-        items  of the index; what only the catalog knows joins it
+        index  what only the catalog knows joins its items
         """
-        known = self._collector is not None and self._items is items
+        items, known = index.items, self._collector is not None and self._index is index
         if not known or self._recommender is not recommender or len(items) > len(self._allowed):
-            self._build(recommender, items)
+            self._build(recommender, index)
         elif len(items) > self._seen:
             self._admit(items.ids)
         assert self._collector is not None  # noqa: S101  built above
@@ -56,14 +56,15 @@ class Shelf:
         """Category by column, "" = unknown; filled where a rule asks for it."""
         return self._categories
 
-    def _build(self, recommender: Recommender, items: ItemTable) -> None:
+    def _build(self, recommender: Recommender, index: NeighborIndex) -> None:
+        items = index.items
         items.add_all([item for item, known in self.catalog.items() if not known.deleted])
         width = len(items) + max(_SPARE, len(items) // 10)
         self._allowed = np.zeros(width, dtype=np.bool_)
         self._categories = []
-        self._seen, self._items, self._recommender = 0, items, recommender
+        self._seen, self._index, self._recommender = 0, index, recommender
         self._admit(items.ids)
-        shop = recommender.shop(self.content(items.ids))
+        shop = Shop(index.popularity, index.companions, recommender.habits, self.content(items.ids))
         self._collector = Collector(shop, width, self._allowed)
 
     def content(self, item_ids: Sequence[str]) -> Content:

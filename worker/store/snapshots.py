@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KEPT: Final = 2
 SHARED: Final = "threshold"
 _META: Final = "snapshot.json"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 class SnapshotError(ValueError):

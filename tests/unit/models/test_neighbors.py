@@ -17,7 +17,6 @@ from models.recommend.interactions import (
     unseen_idf,
 )
 from models.recommend.neighbors import NeighborIndex
-from models.recommend.popularity import item_popularity
 
 
 def index_of(rows, idf=None):
@@ -43,14 +42,10 @@ def test_weights_halve_over_a_half_life_and_overflow_nothing():
         item_weight([0], [-1.0], t0_day=0, half_life_days=90.0)
 
 
-def test_idf_counts_holders_and_popularity_forgets():
+def test_idf_counts_holders():
     rows = csr_array(np.array([[5.0, 0.0], [1.0, 1.0]]))
     assert inverse_document_frequency(rows)[0] == 1.0
     assert inverse_document_frequency(csr_array((7, 1), dtype=float))[0] == unseen_idf(7)
-    events = Interactions(
-        np.zeros(3, int), np.array([0, 1, 1]), np.array([100, 40, 101]), np.ones(3)
-    )
-    assert item_popularity(events, 2, as_of_day=100).tolist() == [1.0, 0.25]
 
 
 def test_ties_break_by_customer_id_and_self_is_excluded():

@@ -6,13 +6,14 @@ from scipy.sparse import csr_array
 
 from models.checks import DomainError, ShapeError
 from models.recommend.content import fit_content
-from models.recommend.cooccurrence import fit_companions
+from models.recommend.cooccurrence import Companions, fit_companions
+from models.recommend.customer_rows import Decay, Row, rows_of
 from models.recommend.evaluate import bootstrap_mean, coverage, quality, top_items
 from models.recommend.hybrid import Collector, Liked, Shop
 from models.recommend.hybrid_kernels import CONTENT
 from models.recommend.interactions import Interactions
 from models.recommend.links import no_links
-from models.recommend.popularity import Trends, fit_trends
+from models.recommend.popularity import Popularity
 from models.recommend.repeat_kernels import usual_days
 from models.recommend.repeats import (
     RepeatHabits,
@@ -68,11 +69,15 @@ def test_habits_of_a_shop():
 
 
 def test_trends():
-    """Bought on days 93 and 100 by one customer: half a week-life, and one first purchase."""
-    trends = fit_trends(events((0, 0, 93), (0, 0, 100)), 2, as_of_day=100)
-    np.testing.assert_allclose(trends.week, [1.5, 0.0])
-    np.testing.assert_allclose(trends.fortnight, [np.log1p(1 + 2**-0.5), 0.0])
-    np.testing.assert_allclose(trends.first, [2 ** (-7 / 30), 0.0])
+    """Bought on days 93 and 100: one customer, 1 + 2 ** (-7 / 60) as of the last; first on 93."""
+    rows = rows_of(events((0, 0, 93), (0, 0, 100)), 1, 2, Decay(80, 60.0))
+    sold = Popularity(2, Decay(80, 60.0))
+    sold.count(Row(rows.weights.indices, rows.weights.data, *rows.bought))
+    sold.look(107)
+    bought = 1 + 2 ** (-7 / 60)
+    expected = [bought / 2, np.log1p(bought * 2**-0.5), bought * 2 ** (-7 / 60), 2 ** (-14 / 30)]
+    np.testing.assert_allclose(sold.trends, [expected, [0.0] * 4])
+    assert sold.buyers.tolist() == [1, 0]
 
 
 def test_co_occurrence():
@@ -111,9 +116,9 @@ def test_content_is_the_cosine_of_profile_and_item():
     texts = ["green tea", "green cup", "black tea", "pot"]
     content = fit_content(texts)
     shop = Shop(
-        Trends(*(np.zeros(4) for _ in range(4))),
+        Popularity.of(np.zeros((4, 4))),
+        Companions(no_links(4), np.zeros(4, dtype=np.int32)),
         RepeatHabits(np.full(4, 0.5), np.full(4, 30.0), 0.5, 30.0),
-        no_links(4),
         content,
     )
     own = own_items(np.array([0]), np.array([10]), np.ones(1), half_life_days=60.0)

@@ -2,16 +2,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from models.checks import DomainError, ShapeError
-from models.recommend.content import fit_content
+from models.recommend.content import NO_CONTENT, fit_content
+from models.recommend.cooccurrence import Companions
+from models.recommend.customer_rows import Decay, row_of
 from models.recommend.filters import Attributes, Rules, allowed_items, within_share
 from models.recommend.fitting import fit_recommender, last_window
-from models.recommend.hybrid import FEATURES, MEMBERS, Collector, expanded
-from models.recommend.interactions import Interactions
+from models.recommend.hybrid import FEATURES, MEMBERS, Collector, Shop, expanded
+from models.recommend.interactions import Interactions, ItemTable
 from models.recommend.links import Links
 from models.recommend.model import Weights
-from models.recommend.popularity import Trends
+from models.recommend.neighbors import NeighborIndex
+from models.recommend.popularity import Popularity
 from models.recommend.recommender import (
     Asked,
     Liked,
@@ -23,7 +27,8 @@ from models.recommend.recommender import (
 
 ITEMS = ("tea", "cup", "pot", "jam", "honey")
 SOLD = np.array([5.0, 4.0, 3.0, 2.0, 0.0])
-SHOP = replace(empty_recommender(ITEMS), trends=Trends(SOLD, np.log1p(SOLD), SOLD, SOLD))
+SHOP = empty_recommender(ITEMS)
+TRENDS = np.column_stack([SOLD, np.log1p(SOLD), SOLD, SOLD])
 NOBODY = Liked(np.zeros(0, int), np.zeros(0), np.zeros(0, int))
 NOTHING_HIDDEN = np.zeros(0, int)
 TODAY = 100
@@ -43,9 +48,16 @@ def asked(mine=None, liked=NOBODY, *, today=TODAY, hidden=NOTHING_HIDDEN, **more
     return Asked("c-1", own() if mine is None else mine, liked, today, hidden, **more)
 
 
-def lists(one, shop=SHOP, *, allowed=None, content=None, names=ITEMS, **options):
-    shelf = shop.shop() if content is None else shop.shop(content)
-    return recommend(shop, Collector(shelf, len(names), allowed), names, one, **options)
+def shared(shop, trends=TRENDS, content=NO_CONTENT):
+    companions = Companions(shop.companions, shop.buyers)
+    return Shop(Popularity.of(trends), companions, shop.habits, content)
+
+
+def lists(
+    one, shop=SHOP, *, trends=TRENDS, allowed=None, content=NO_CONTENT, names=ITEMS, **options
+):
+    about = shared(shop, trends, content)
+    return recommend(shop, Collector(about, len(names), allowed), names, one, **options)
 
 
 def ids(suggestions):
@@ -210,8 +222,7 @@ def test_an_item_goes_to_no_more_than_its_share_of_the_customers():
 
 
 def test_equal_utilities_are_ranked_by_item_id():
-    even = replace(SHOP, trends=Trends(*(np.ones(5) for _ in range(4))))
-    assert ids(lists(asked(), even).new_for_you) == sorted(ITEMS)
+    assert ids(lists(asked(), trends=np.ones((5, 4))).new_for_you) == sorted(ITEMS)
 
 
 def test_items_newer_than_the_recommender_can_come_from_neighbors():
@@ -262,7 +273,8 @@ def test_the_candidates_of_a_heavy_customer_are_bounded():
     assert len(many.columns) == 1_000
     names = tuple(f"i{j:04d}" for j in range(5_000))
     shop = empty_recommender(names)
-    found = Collector(shop.shop(), 5_000).collect(many, NOBODY, 201)
+    about = shared(shop, np.zeros((5_000, 4)))
+    found = Collector(about, 5_000).collect(many, NOBODY, 201)
     assert len(found.columns) <= 1_000 + 500
     assert np.isfinite(expanded(found.features)).all()
 
@@ -276,3 +288,20 @@ def test_weights_are_learned_without_signals_that_may_be_of_the_window():
     assert window.today == 95
     looks = window.past.day[window.past.weight < 1]
     assert sorted(set(looks.tolist())) == [88, 91], "the week of day 92 ends on day 95"
+
+
+def test_what_rises_after_the_day_began_is_popular_without_a_training():
+    index = NeighborIndex.build([], ItemTable(ITEMS), csr_array((0, 5)), decay=Decay(99, 60.0))
+    about = Shop(index.popularity, index.companions, SHOP.habits, NO_CONTENT)
+    collector = Collector(about, 5)
+    assert recommend(SHOP, collector, ITEMS, asked()).new_for_you == []
+    index.put("c-2", row_of(np.array([4]), np.array([100]), np.ones(1), Decay(99, 60.0)))
+    assert ids(recommend(SHOP, collector, ITEMS, asked()).new_for_you) == ["honey"]
+    index.remove("c-2")
+    assert recommend(SHOP, collector, ITEMS, asked()).new_for_you == []
+
+
+def test_only_who_bought_an_item_is_said_to_have_bought_it():
+    liked = Liked(np.array([4]), np.array([0.9]), np.array([0]))
+    (honey, *_) = lists(asked(own(tea=[1, 2, 3, 4]), liked), only("similar")).new_for_you
+    assert honey.reason == "customers like you looked at it"
