@@ -23,6 +23,8 @@ from worker.terminal import span
 if TYPE_CHECKING:
     from worker.bootstrap import Runtime
 
+#: Alarms of destinations that no waiting mends.
+_FOR_PEOPLE: Final = ("refused", "no token", "takes nothing")
 LAG_WARN_S: Final = 60.0
 
 
@@ -180,7 +182,7 @@ def _destination(name: str, state: State) -> Iterator[Finding]:
     elif state.paused:
         yield Finding(check, Level.WARN, "paused", resume)
     elif state.is_open:
-        level = Level.FAIL if state.alarm.startswith(("refused", "no token")) else Level.WARN
+        level = Level.FAIL if state.alarm.startswith(_FOR_PEOPLE) else Level.WARN
         text = f"called once in a while until it answers well{why}"
         yield Finding(check, level, text, f"mend it; {resume} calls it at once")
     elif state.wait_ms:

@@ -79,6 +79,7 @@ def test_a_destination_may_be_paused_or_disabled():
         well._replace(paused="gone"): [Level.FAIL],
         well._replace(is_open=True, alarm="it fails"): [Level.WARN],
         well._replace(is_open=True, alarm="refused: http_401"): [Level.FAIL],
+        well._replace(is_open=True, alarm="takes nothing: http_400"): [Level.FAIL],
     }
     for state, expected in levels.items():
         assert [one.level for one in _destination("crm", state)] == expected
