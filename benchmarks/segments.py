@@ -45,6 +45,7 @@ from models.segments.model import SegmentModel, nearest_ids
 from models.segments.settling import settle, unsettled
 from worker.live import Live
 from worker.refresh_rules import Division, RefreshRules
+from worker.training.columns import Reader
 from worker.training.data import TrainingData
 from worker.training.segments import fit
 from worker.views import Calendar
@@ -331,8 +332,11 @@ def trained(past: Histories, today: int, live: SegmentModel) -> SegmentModel:
     """What is live after a training as the worker does it; the live one where the gate stops it."""
     division = Division("kmeans", len(live.ids))
     rules = RefreshRules(100, DAY_S, "UTC", "USD", 3, 3, 30, (), division=division)
-    models = Live(segments=live)
-    data = TrainingData(DAY_S * today, today, [], past, Calendar("UTC"), rules, 0.1, models)
+    known = Reader(rules).columns()
+    data = TrainingData(
+        DAY_S * today, today, past, known.key, known.bought, known.items, known.orders,
+        Calendar("UTC"), rules, 0.1, Live(segments=live),
+    )  # fmt: skip
     arrays, meta = fit(data, feature_set=live.features.name)
     return state.from_state(arrays, meta) if meta["gate"]["promote"] else live  # type: ignore[index,call-overload]
 

@@ -104,6 +104,10 @@ def _running(active: Runtime) -> Iterator[Finding]:
             text = f"{stages[stage]['waiting']:,} wait for {stage}, the oldest {span(age_s)}"
             yield Finding("lag", Level.WARN, text, f"raise CRM_REFLEX_{stage.upper()}_CONCURRENCY")
     yield from _models(active, look["models"])
+    for rule, gone in look["rules_without_segment"].items():
+        advice = "`crm-reflex segments list`, then `segments rules add` the rule anew"
+        text = f"names segments that are gone: {', '.join(map(str, gone))}"
+        yield Finding(f"rule segment {rule}", Level.WARN, text, advice)
     if look["quarantine"]["held"]:
         held = look["quarantine"]["held"]
         advice = "`crm-reflex quarantine list`, then replay or drop"

@@ -13,6 +13,7 @@ from models.segments import state as segments
 from models.segments.model import SegmentModel, with_names
 from worker.clock import Clock
 from worker.registry.artifact import StorageError
+from worker.rules.book import gone_segments
 from worker.rules.definitions import KIND, Definitions, from_meta
 from worker.rules.reading import RulesError
 from worker.store.models import Artifact, ArtifactError, ModelStore
@@ -118,6 +119,7 @@ class LiveModels:
                     log.warning("model refused", model=kind, version=major, reason=str(error))
         if isinstance(found.get("segments"), SegmentModel):
             found["segments"] = with_names(found["segments"], self._store.names())
+        before = self._live.versions
         self._live = Live(
             generation=generation,
             versions=tuple(sorted((kind, major) for kind, (major, _) in held.items())),
@@ -125,3 +127,8 @@ class LiveModels:
             published=tuple(sorted(current.versions.items())),
             **found,
         )
+        if self._live.versions != before:
+            rules = [one.rule for one in self._live.rules.rules]
+            for rule, gone in gone_segments(rules, self._live.segments).items():
+                reason = f"it names segments that are gone: {', '.join(map(str, gone))}"
+                log.warning("rule holds for nobody", rule=rule, reason=reason)

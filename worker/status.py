@@ -11,6 +11,7 @@ from worker.store.watching import WatchStore
 
 if TYPE_CHECKING:
     from worker.bootstrap import Runtime
+    from worker.live import LiveModels
 
 #: A worker that has not reported for so long is called silent.
 SILENT_S: Final = 20
@@ -27,6 +28,7 @@ class Watcher:
         self._inspector = Inspector(active.client, active.keys)
         self._sample = Sample(0, 0, 0, 0, 0)
         self._sampled = float("-inf")
+        self._live: LiveModels | None = None
 
     def look(self) -> dict[str, Any]:
         """Everything as plain data, instants in Unix seconds, ages in seconds, sizes in bytes."""
@@ -57,7 +59,21 @@ class Watcher:
             },
             "models": self.models(now_ms),
             "rollout": self._rollout(now_ms),
+            "rules_without_segment": self._stranded(),
         }
+
+    def _stranded(self) -> dict[str, list[int]]:
+        """Rule segments whose conditions name segments that are gone, and which."""
+        active = self._active
+        if not active.models.current().versions.get("rules"):
+            return {}
+        from worker.live import LiveModels  # noqa: PLC0415  numpy: only where it is used
+        from worker.rules.book import gone_segments  # noqa: PLC0415  same
+
+        if self._live is None:
+            self._live = LiveModels(active.models, active.clock)
+        live = self._live.current()
+        return gone_segments([one.rule for one in live.rules.rules], live.segments)
 
     def _rollout(self, now_ms: int) -> dict[str, Any]:
         """How far the newest versions have reached the customers, and what the cap holds back."""

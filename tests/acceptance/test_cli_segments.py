@@ -2,15 +2,20 @@
 
 import json
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from models.segments.examples import on_a_line
 from tests.acceptance.cli import Cli, order_event
 from tests.acceptance.test_cli import work
 from tests.builders import viewed
 from tests.servers import Server, eventually
 from worker.bootstrap import Runtime
 from worker.follow import follow_of
+from worker.rules.book import RuleBook
+from worker.rules.reading import parse
 from worker.settings import Settings
 from worker.store.moves import Moves
 
@@ -171,6 +176,18 @@ def test_rules_are_previewed_added_evaluated_listed_and_removed(active, cli, rul
     assert cli.json("segments", "moves")["rule_segments"]["often"] == {
         "entered": len(often), "left": len(often),
     }  # fmt: skip
+
+
+def test_doctor_and_status_tell_of_a_rule_whose_segment_is_gone(active, cli):
+    book = RuleBook(active.models, active.population, active.clock)
+    rules = parse({"segments": [{"id": "gone", "when": {"segment": 99}}]})
+    book.add(rules, replace(on_a_line(0.0), ids=np.array([99]), next_id=100))
+    try:
+        assert cli.json("status")["rules_without_segment"] == {"gone": [99]}
+        assert "gone names segments that are gone: 99" in cli.run("status").out
+        assert "names segments that are gone: 99" in cli.run("doctor", code=1).out
+    finally:
+        cli.run("segments", "rules", "remove", "gone")
 
 
 def test_mistakes_cost_a_line_each_and_change_nothing(cli):

@@ -172,6 +172,11 @@ def _facts(look: dict[str, Any]) -> Any:
         f" {sent['retry']:,} retries, {sent['dead']:,} given up",
         "destinations": _destinations(sent["destinations"]),
         "quarantine": f"{look['quarantine']['held']:,}{f' ({reasons})' if reasons else ''}",
+        "rule segments": "; ".join(
+            f"{rule} names segments that are gone: {', '.join(map(str, gone))}"
+            for rule, gone in look["rules_without_segment"].items()
+        )
+        or None,
         "memory": f"{size(memory['used_bytes'])}{limit}",
         "customers": f"{memory['customers']:,}{f', about {size(each)} each' if each else ''}",
     }

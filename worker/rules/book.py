@@ -81,8 +81,18 @@ class RuleBook:
 
 def check_segments(rules: Sequence[Rule], live: SegmentModel | None) -> None:
     """Raise RulesError where a condition names a segment that there is not."""
-    known = set(LIFECYCLE) | (set() if live is None else set(live.ids.tolist()))
-    problems = []
+    there = ", ".join(map(str, sorted(_known(live))))
+    problems = [
+        f"{rule}: there is no segment {', '.join(map(str, gone))}; there are: {there}"
+        for rule, gone in gone_segments(rules, live).items()
+    ]
+    if problems:
+        raise RulesError(problems)
+
+
+def gone_segments(rules: Sequence[Rule], live: SegmentModel | None) -> dict[str, list[int]]:
+    """Of each rule that names segments that there are not, or no more: its id, and they."""
+    found = {}
     for rule in rules:
         named = {
             segment
@@ -90,9 +100,10 @@ def check_segments(rules: Sequence[Rule], live: SegmentModel | None) -> None:
             if isinstance(one, InSegment)
             for segment in one.segment
         }
-        if unknown := sorted(named - known):
-            there = ", ".join(map(str, sorted(known)))
-            names = ", ".join(map(str, unknown))
-            problems.append(f"{rule.id}: there is no segment {names}; there are: {there}")
-    if problems:
-        raise RulesError(problems)
+        if gone := sorted(named - _known(live)):
+            found[rule.id] = gone
+    return found
+
+
+def _known(live: SegmentModel | None) -> set[int]:
+    return set(LIFECYCLE) | (set() if live is None else set(live.ids.tolist()))

@@ -6,8 +6,11 @@ from models.segments.examples import on_a_line
 from models.segments.state import to_state
 from worker.clock import ManualClock
 from worker.live import LiveModels
+from worker.rules.book import RuleBook, gone_segments
+from worker.rules.reading import parse
 from worker.store.keys import Keys
 from worker.store.models import ModelStore
+from worker.store.population import Population
 from worker.store.verdicts import Verdict
 
 
@@ -59,6 +62,22 @@ def test_a_process_that_runs_learns_of_a_new_name_and_keeps_its_models(models):
     now = live.current()
     assert now.segments.names == ("VIP", "Loyal")
     assert now.is_complete
+
+
+def test_a_rule_that_names_a_segment_which_is_gone_is_told(models, redis_client, capsys):
+    publish(models, on_a_line(0.0, 2.0))
+    population = Population(redis_client, Keys("t", 1))
+    book = RuleBook(models, population, ManualClock(0))
+    book.add(
+        parse({"segments": [{"id": "best", "when": {"segment": [2, -2]}}]}), on_a_line(0.0, 2.0)
+    )
+    live = LiveModels(models, ManualClock(0)).current()
+    assert gone_segments([one.rule for one in live.rules.rules], live.segments) == {}
+    publish(models, on_a_line(0.0))
+    capsys.readouterr()
+    live = LiveModels(models, ManualClock(0)).current()
+    assert gone_segments([one.rule for one in live.rules.rules], live.segments) == {"best": [2]}
+    assert "rule holds for nobody" in capsys.readouterr().out
 
 
 def test_a_name_that_a_training_gives_too_stays_the_operators(models):
