@@ -19,6 +19,7 @@ Rows: TypeAlias = NDArray[np.float64]
 LEAST_CUSTOMERS = 20  # in all windows: fewer decide nothing
 MARGIN = 0.01  # of the champion's loss: what a model of newer data may be worse by, at most
 CLEARLY = 2.0  # standard errors
+CLEARLY_ONCE = 3.0  # in one window: a bundle is compared on some eighteen
 
 
 class Contest(NamedTuple):
@@ -60,8 +61,8 @@ def judge(contests: Sequence[Contest], *, must_win: bool) -> Verdict:
 
     One that must win gains more than one standard error over all windows, and loses none of them by
     more than one. One that is due, since time has passed, must not be worse: it loses neither the
-    windows together nor one of them by more than two standard errors and 1 %. Who has seen a day of
-    a window is not heard at all.
+    windows together by more than two standard errors and 1 %, nor one of them by more than three.
+    Who has seen a day of a window is not heard at all.
 
     must_win  not to be worse is not enough
     Raises    ShapeError, DomainError (a loss is not finite)
@@ -95,7 +96,7 @@ def judge(contests: Sequence[Contest], *, must_win: bool) -> Verdict:
         reasons.append(f"gains {gain:.4f}, not more than one standard error of {error:.4f}")
     if not must_win and gain < -max(CLEARLY * error, MARGIN * loss):
         reasons.append(f"loses {-gain:.4f} with a standard error of {error:.4f}")
-    errors, slack = (1.0, 0.0) if must_win else (CLEARLY, MARGIN * loss)
+    errors, slack = (1.0, 0.0) if must_win else (CLEARLY_ONCE, MARGIN * loss)
     lost = sum(_is_lost(one, errors, slack) for one in contests)
     if lost:
         reasons.append(f"loses {lost} of {len(contests)} windows")

@@ -71,7 +71,7 @@ def test_one_lost_window_is_enough_to_stay():
         assert found.reasons == ("loses 1 of 2 windows",)
 
 
-def test_what_must_win_loses_no_window_by_one_standard_error_and_what_is_due_by_two():
+def test_what_must_win_loses_no_window_by_one_standard_error_and_what_is_due_by_three():
     rng = np.random.default_rng(1)
     who, rows, noise = np.arange(400), np.full(400, 0.5), rng.normal(0.0, 0.2, 400)
     noise -= noise.mean()
