@@ -8,7 +8,7 @@ replay_check  20 worker kills and 3 server kills under 50,000 events, compared w
 watchdog      who hangs is ended within 45 s, nobody while the server is away for 60 s (minutes)
 segments      a year replayed: segments that follow, stay and mean something (a minute)
 forecasts     our choice of forecast on Complete Journey beside its peers (minutes)
-refresh       CPU of refreshing forecasts, level 1 and 2
+refresh       CPU of refreshing forecasts, level 1 and 2, and of a fit
 pushes        how many customers a day hear from us of silence alone
 retraining    alarms and policies of training anew, replayed (minutes)
 recommendations  quality on Complete Journey beside the methods of the field (an hour)

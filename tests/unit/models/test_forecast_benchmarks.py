@@ -6,13 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import forecasts
+from benchmarks import forecast_peers, forecasts, refresh, small_shop
+from models.forecast.bundle import fit_bundle
+from models.forecast.prior import prior_without
 
 
 @pytest.fixture(scope="module")
 def orders(tmp_path_factory):
     rng = np.random.default_rng(0)
-    customer = np.repeat(np.arange(260), rng.geometric(0.25, 260))
+    customer = np.repeat(np.arange(130), rng.geometric(0.25, 130))
     day = np.datetime64("2020-01-01") + rng.integers(0, 500, len(customer))
     frame = pd.DataFrame(
         {"cust": customer, "ts": day, "amount": rng.lognormal(3, 0.5, len(customer))}
@@ -22,7 +24,9 @@ def orders(tmp_path_factory):
     return str(path)
 
 
-def test_our_choice_is_measured_beside_every_peer(orders, tmp_path, capsys):
+def test_our_choice_is_measured_beside_every_peer(orders, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(forecast_peers._FOREST, "n_estimators", 3)
+    monkeypatch.setitem(forecast_peers._HIST_GB, "max_iter", 3)
     out = tmp_path / "out.json"
     cutoff = ["--cutoff", "2021-03-01", "--horizon-days", "30", "--json", str(out)]
     assert forecasts.main([orders, *cutoff]) == 0
@@ -41,3 +45,29 @@ def test_our_choice_is_measured_beside_every_peer(orders, tmp_path, capsys):
     if not forecasts.has_lightgbm():
         assert "LIGHTGBM IS NOT INSTALLED" in capsys.readouterr().err
         assert "not installed" in found["lightgbm"]
+
+
+def test_shops_of_a_few_customers_are_held_against_the_best_of_many(orders, monkeypatch):
+    monkeypatch.setattr(small_shop, "names_of", lambda _: ["logistic+btyd"])
+    sizes = small_shop.Sizes(shop=20, others=40, reference=60, draws=2)
+    day = int(np.datetime64("2021-03-01").astype(int))
+    histories = small_shop.load(orders).histories
+    found = small_shop.run(histories, day, 30, prior_without("cdnow"), sizes)
+    assert set(found["reference"]) == {"mbg_nbd", "logistic+btyd"}
+    assert 0.5 < found["ratio_mean"] <= found["ratio_worst"] < 3
+
+
+def test_a_shop_is_held_against_the_others_without_its_own_row_in_the_prior(monkeypatch, tmp_path):
+    told = []
+    monkeypatch.setattr(small_shop, "load", lambda _: small_shop.Sizes)
+    monkeypatch.setattr(small_shop.Sizes, "histories", None, raising=False)
+    monkeypatch.setattr(small_shop, "run", lambda *given: told.append(given[3]) or {})
+    assert small_shop.main([str(tmp_path / "cdnow-master-orders.parquet")]) == 0
+    assert told == [prior_without("cdnow")]
+
+
+def test_what_a_refresh_costs_is_measured_on_everyone():
+    bundle = fit_bundle(refresh.shop(60), 20_000, currency="EUR", windows=0)
+    found = refresh.cost(bundle, refresh.shop(300))
+    assert all(found[name] > 0 for name in ("batch500_us", "million_s", "peak_mb"))
+    assert refresh.fit_cost(refresh.shop(300)) > 0
