@@ -12,11 +12,11 @@ from worker.attribution import Tally, Windows, credit, lift, tallies
 from worker.catalog import Stock
 from worker.failures import RefusedError
 from worker.feedback import Holdout, in_holdout, resting
-from worker.insights.lists import lists_of
+from worker.insights.lists import lists_of, stand_in
 from worker.insights.previous import previous
 from worker.insights.shelf import Shelf
 from worker.list_rules import list_rules
-from worker.live import LiveModels
+from worker.live import Live, LiveModels
 from worker.profile.codec import CodecError
 from worker.views import Calendar, View, interacted, view
 
@@ -29,6 +29,7 @@ _SIMILAR_HELD: Final = 5  # items of the most similar customer that are told
 class Desk(NamedTuple):
     """Everything that a question is answered with."""
 
+    live: Live
     recommender: Recommender
     neighbors: NeighborIndex
     shelf: Shelf
@@ -50,6 +51,7 @@ def desk(active: Runtime) -> Desk:
     shelf = Stock(active.catalog, list_rules(active.settings)).look(clock.monotonic())
     calendar = Calendar(active.settings.time_zone)
     return Desk(
+        live,
         live.recommendations,
         holder.use(live.recommendations),
         shelf,
@@ -74,11 +76,13 @@ def recommended(active: Runtime, customer_id: str, count: int) -> dict[str, Any]
     services = ServiceItems(active.settings.service_items)
     (known,) = active.refresh_store.load([(active.keys.shard(customer_id), customer_id)])
     told = previous(known.held)
-    segment = None if told.segment_id is None else (told.segment_id, told.segment_name or "")
+    segment = told.segment_id
     lists = lists_of(
         one, near, at.recommender, at.neighbors, at.shelf,
         interacted(one, at.calendar, at.neighbors.items, services), at.today,
-        count=count, segment=segment,
+        count=count,
+        stand_in=None if segment is None
+        else stand_in(at.live, at.neighbors, segment, told.segment_name or ""),
     )  # fmt: skip
     settings = active.settings
     holdout = Holdout(settings.holdout_share, settings.holdout_salt)

@@ -79,7 +79,6 @@ class Recommender:
     buyers          (m,) int32 how many customers had bought each item then
     weights         of the lists
     k_neighbors     similar customers to ask, >= 1
-    favorites       segment id -> (columns, scores) of what its customers buy most
     """
 
     half_life_days: float
@@ -91,7 +90,6 @@ class Recommender:
     buyers: NDArray[np.int32]
     weights: Weights = field(default_factory=_basic)
     k_neighbors: int = K_NEIGHBORS
-    favorites: dict[int, tuple[NDArray[np.int64], Floats]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise ShapeError or DomainError unless the parts fit together."""
@@ -138,9 +136,7 @@ def empty_recommender(
 
 def to_state(recommender: Recommender) -> tuple[Arrays, Meta]:
     """Return arrays and JSON from which `from_state` builds an equal recommender."""
-    habits, favorites = recommender.habits, recommender.favorites
-    ids = sorted(favorites)
-    columns = [favorites[one][0] for one in ids]
+    habits = recommender.habits
     arrays: Arrays = {
         "idf": recommender.idf,
         "buyers": recommender.buyers,
@@ -149,9 +145,6 @@ def to_state(recommender: Recommender) -> tuple[Arrays, Meta]:
         "weights": np.array(recommender.weights, dtype=np.float64),
         **links_to_arrays(recommender.companions, "companion"),
     }
-    if ids:
-        arrays["favorite_columns"] = np.concatenate(columns).astype(np.float64)
-        arrays["favorite_scores"] = np.concatenate([favorites[one][1] for one in ids])
     meta: Meta = {
         "half_life_days": recommender.half_life_days,
         "t0_day": recommender.t0_day,
@@ -160,7 +153,6 @@ def to_state(recommender: Recommender) -> tuple[Arrays, Meta]:
         "shop_repeat": habits.shop_repeat,
         "shop_gap": habits.shop_gap,
         "features": [name for name, _ in FEATURES],
-        "favorites": [f"{one}:{len(part)}" for one, part in zip(ids, columns, strict=True)],
     }
     return arrays, meta
 
@@ -186,24 +178,4 @@ def from_state(arrays: Arrays, meta: Meta) -> Recommender:
         buyers=matrix(arrays, "buyers", (m,)).astype(np.int32),
         weights=Weights(*matrix(arrays, "weights", (len(LISTS), 2 * len(FEATURES)))),
         k_neighbors=integer(meta, "k_neighbors"),
-        favorites=_favorites(arrays, texts(meta, "favorites"), m),
     )
-
-
-def _favorites(
-    arrays: Arrays, sizes: tuple[str, ...], items: int
-) -> dict[int, tuple[NDArray[np.int64], Floats]]:
-    found: dict[int, tuple[NDArray[np.int64], Floats]] = {}
-    if not sizes:
-        return found
-    at, pairs = 0, [size.partition(":") for size in sizes]
-    require(all(one.isdecimal() and count.isdecimal() for one, _, count in pairs), "favorites: n:n")
-    counts = [(int(one), int(count)) for one, _, count in pairs]
-    total = sum(count for _, count in counts)
-    columns = matrix(arrays, "favorite_columns", (total,)).astype(np.int64)
-    scores = matrix(arrays, "favorite_scores", (total,))
-    require((columns >= 0) & (columns < items), f"0 <= favorite_columns < {items}")
-    for one, count in counts:
-        found[one] = columns[at : at + count], scores[at : at + count]
-        at += count
-    return found

@@ -44,9 +44,11 @@ def novelty(
     """
     if looked:
         return "you looked at it"
+    if segment is not None and holders:
+        return f"popular among {segment}"
     loudest = max(_OTHERS, key=parts.__getitem__)
     if loudest == SIMILAR:
-        return f"popular among {segment}" if segment is not None else _bought_by(holders)
+        return _bought_by(holders)
     if loudest == TOGETHER:
         return "goes well with what you bought"
     if loudest == CONTENT:

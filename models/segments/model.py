@@ -4,7 +4,7 @@ NumPy alone: a process that only assigns need not import scikit-learn.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from models.checks import ShapeError, require
 from models.features import FeatureSet, feature_matrix
 from models.history import Histories
+from models.segments.favorites import Favorites
 from models.segments.geometry import Geometry
 from models.segments.labels import LANGUAGES, LONGEST_NAME, Label, numbered
 from models.segments.lifecycle import LIFECYCLE
@@ -41,6 +42,7 @@ class SegmentModel:
     inertia    mean squared distance of a customer to the nearest segment when it was fitted, >= 0
     step       minor version: how often the centers followed the customers since that fit, >= 0
     notes      sentences that tell what was not done as asked, and why
+    favorites  what the customers of a segment buy most, by its id, those of who has not bought too
     """
 
     algorithm: str
@@ -54,6 +56,7 @@ class SegmentModel:
     inertia: float
     step: int = 0
     notes: tuple[str, ...] = ()
+    favorites: Mapping[int, Favorites] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise ShapeError or DomainError unless the parts fit together."""

@@ -10,6 +10,7 @@ from models.features import COLUMNS, FeatureSet, Value
 from models.forecast.beta_geometric import MBGNBD
 from models.forecast.gamma_gamma import GammaGamma
 from models.segments.density import Density
+from models.segments.favorites import from_meta, to_meta
 from models.segments.geometry import Centroids, Geometry
 from models.segments.labels import Label
 from models.segments.mixture import Mixture
@@ -63,6 +64,7 @@ def to_state(model: SegmentModel) -> tuple[Arrays, Meta]:
         "inertia": model.inertia,
         "step": model.step,
         "notes": list(model.notes),
+        "favorites": to_meta(model.favorites),
     }
     return arrays, meta
 
@@ -85,6 +87,7 @@ def from_state(arrays: Arrays, meta: Meta) -> SegmentModel:
         inertia=number(meta, "inertia"),
         step=integer(meta, "step"),
         notes=texts(meta, "notes"),
+        favorites=from_meta(meta.get("favorites", [])),
     )
 
 

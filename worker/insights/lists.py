@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,7 +59,8 @@ def add_lists(
         seen = subject.interacted or interacted(view, calendar, index.items)
         lists = lists_of(
             view, near, recommender, index, shelf, seen, today,
-            count=options.recommendations, segment=segment and (segment.id, segment.name),
+            count=options.recommendations,
+            stand_in=segment and stand_in(live, index, segment.id, segment.name),
         )  # fmt: skip
         for name, found in zip(Recommendations._fields, lists, strict=True):
             part[name] = [
@@ -83,6 +84,26 @@ def _loudest(one: Suggestion) -> str:
     return max(one.parts, key=lambda part: part[1])[0] if one.parts else "popular"
 
 
+class StandIn(NamedTuple):
+    """What the customers of a segment buy most, and its name."""
+
+    liked: Liked
+    segment: str
+
+
+def stand_in(live: Live, index: NeighborIndex, segment_id: int, name: str) -> StandIn | None:
+    """Who speaks for a customer of a segment who is like nobody; None where nothing is known."""
+    found = live.segments.favorites.get(segment_id) if live.segments is not None else None
+    if found is None:
+        return None
+    told = zip(found.items, found.scores, strict=True)
+    known = {index.items.column(item): score for item, score in told}
+    known.pop(None, None)
+    columns = np.array(list(known), dtype=np.int32)
+    scores = np.array(list(known.values()), dtype=np.float64)
+    return StandIn(Liked(columns, scores, np.ones(len(known), dtype=np.int32)), name)
+
+
 def lists_of(
     view: View,
     near: Near,
@@ -93,21 +114,20 @@ def lists_of(
     today: int,
     *,
     count: int,
-    segment: tuple[int, str] | None = None,
+    stand_in: StandIn | None = None,
 ) -> Recommendations:
     """The lists of one customer.
 
     near     similar customers as the index gave them
     found    the view's interactions by column of the index
-    segment  id and name, for who is not like anybody yet
+    stand_in  speaks for who is not like anybody yet
     """
     collector = shelf.collector(recommender, index)
     own = own_items(*found, half_life_days=recommender.half_life_days)
     index.renew_companions(own.columns)
-    liked, stand_in = Liked(*index.liked(near)), None
-    if not len(liked.columns) and segment is not None and segment[0] in recommender.favorites:
-        columns, scores = recommender.favorites[segment[0]]
-        liked, stand_in = Liked(columns, scores, np.ones(len(columns), dtype=np.int64)), segment[1]
+    liked, segment = Liked(*index.liked(near)), None
+    if not len(liked.columns) and stand_in is not None:
+        liked, segment = stand_in
     hidden = [index.items.column(item) for item in resting(view.signals, today)]
     return recommend(
         recommender,
@@ -119,7 +139,7 @@ def lists_of(
             liked,
             today,
             np.array([column for column in hidden if column is not None], dtype=np.int64),
-            stand_in,
+            segment,
         ),
         count=count,
         categories=shelf.categories(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -10,8 +11,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from models.artifact import Arrays, Meta
 from models.checks import ModelError
 from models.segments.choosing import CANDIDATES, SIZES, UNCOUNTED, Choice, Score, choose
+from models.segments.favorites import fit_favorites
 from models.segments.fit import fit_segments
-from models.segments.model import SegmentModel
+from models.segments.model import SegmentModel, nearest_ids
 from models.segments.promoting import Decision, decide
 from models.segments.state import to_state
 from worker.refresh_rules import Division
@@ -52,7 +54,9 @@ def fit(data: TrainingData, *, feature_set: str = "shipped") -> tuple[Arrays, Me
         why = f"{way.algorithm} with {way.k} segments was stopped: {'; '.join(decision.reasons)}"
         way = ways[1]
         model, decision = _fitted(data, way, rng, feature_set)
-    arrays, state = to_state(model)
+    segment = nearest_ids(model, model.matrix(data.past, data.today))
+    favorites = fit_favorites(data.bought, tuple(data.items), segment, data.today)
+    arrays, state = to_state(replace(model, favorites=favorites))
     table = [] if choice is None else [_row(score) for score in choice.scores]
     chosen: Meta = {"ways": table, "note": why, "kept": live is not None and not way.anew}
     gate = {**decision._asdict(), "reasons": list(decision.reasons)}

@@ -140,6 +140,19 @@ def test_a_list_is_explained_as_it_was_pushed(shop):
                 assert ids == [(one["item_id"], one["reason"]) for one in told[name]]
 
 
+def test_who_has_not_bought_gets_what_the_segment_likes_from_the_first_training_on(shop):
+    active, _ = shop
+    names = [f"fresh-{n}" for n in range(9)]
+    put(active, [track(who, "Signed Up", f"{who}-1", active.clock.now_s()) for who in names])
+    told = [insight(active, who) for who in names]
+    listed = [one for one in told if "recommendations" not in one["abstained"]]
+    assert listed
+    for one in listed:
+        assert one["segment"]["id"] < 0
+        reason = f"popular among {one['segment']['name']}"
+        assert one["new_for_you"][0]["reason"] == reason
+
+
 def test_a_catalog_comes_from_a_file(shop):
     _, cli = shop
     file = cli.folder / "products.csv"
