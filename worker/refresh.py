@@ -118,6 +118,7 @@ class Refresh:
         done = (
             self._store.commit(rows, self._rules.destinations, self._rules.streams) if rows else []
         )
+        self._store.release({mark.shard for mark in marks} - {row.mark.shard for row in rows})
         self._answer(marks)
         if index is not None and (near := index.take_nudges()):
             self._nudges.put(near, self._clock.now_ms())

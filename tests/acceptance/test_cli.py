@@ -53,12 +53,19 @@ def crm():
 
 
 def all_know_the_models(active):
-    """After a training the clock refreshes everybody; whom the CRM knows is told."""
+    """After a training a rollout and the clock refresh everybody; whom the CRM knows is told."""
     active.refresh.drain()
     active.deliver.drain()
     keys, now_s = active.keys, active.clock.now_s()
     due = sum(active.client.zcount(keys.due(shard), "-inf", now_s) for shard in range(keys.shards))
-    return not due and not active.deliver_store.waiting(active.destination_names)
+    scored = active.rollout_store.progress().finished_s is not None
+    return scored and not due and not active.deliver_store.waiting(active.destination_names)
+
+
+def all_are_told(active):
+    """Whom others' events have changed is told a little later."""
+    active.deliver.drain()
+    return not active.deliver_store.waiting(active.destination_names)
 
 
 def open_shop(folder, server, crm, prefix):
@@ -82,7 +89,7 @@ def open_shop(folder, server, crm, prefix):
     work(active, history)
     active.deliver.drain()
     active.retrain.run(reason="history")
-    eventually(lambda: all_know_the_models(active))
+    eventually(lambda: all_know_the_models(active), within_s=120)
     crm.will_answer(400)
     work(active, [order_event("c-1", "new-1", now_s - 60, items=("p1", "p2"))])
     active.deliver.drain()
@@ -92,6 +99,7 @@ def open_shop(folder, server, crm, prefix):
     waiting = [row for row, _ in active.deliver_store.waiting(["webhook"])]
     active.deliver_store.hasten([row for row in waiting if row.customer_id == "c-1"])
     active.deliver.drain()
+    eventually(lambda: all_are_told(active))
     active.client.close()
     return Cli(folder, **values)
 

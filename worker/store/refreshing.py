@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -154,6 +154,15 @@ class RefreshStore:
         mine = {shard for shard, before in holders if before in (None, token.encode())}
         self._tokens.update(dict.fromkeys(mine, token))
         return [mark for mark in marks if mark.shard in mine]
+
+    def release(self, shards: Iterable[int]) -> None:
+        """Give leases back where there was nothing to commit; a commit gives back its own."""
+        calls = [
+            Call("unlock", [self._keys.lease(shard, STAGE)], [self._tokens.pop(shard)])
+            for shard in shards
+        ]
+        if calls:
+            self._scripts.run_all(calls)
 
     def load(self, customers: Sequence[tuple[int, str]]) -> list[Known]:
         """Profiles and insights of customers (shard, id)."""

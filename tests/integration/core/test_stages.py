@@ -286,6 +286,11 @@ class TestRefreshComparesBeforeItWrites:
         assert all(held.version == 2 for held in stages.insights().values())
         assert not stages.client.exists(stages.keys.outbox(0, "crm"))
 
+    def test_a_shard_in_which_nothing_was_to_be_written_is_not_held(self, stages):
+        stages.client.zadd(stages.keys.dirty(0), {"nobody": 1})
+        stages.refresh(lease_ms=60_000).drain()
+        assert not stages.client.exists(stages.keys.dirty(0), stages.keys.lease(0, "refresh"))
+
     def test_a_shard_leased_by_another_refresher_is_left_to_it(self, stages):
         other = RefreshStore(stages.client, stages.keys, lease_ms=60_000)
         assert other.lease(other.marked(10))
