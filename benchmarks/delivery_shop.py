@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.vendors.faults import Vendor
 from worker.bootstrap import Runtime
 from worker.settings import Settings
-from worker.store.refreshing import Mark, Push, Refreshed
+from worker.store.refreshing import Mark, Push, Refreshed, Transition
 
 OPENINGS_OF_AN_HOUR = 30
 PATIENCE_S = 240.0
@@ -146,7 +146,7 @@ class Installation:
 
 
 def _refreshed(
-    mark: Mark, version: int, now_s: int, insight: bytes, moves: tuple[bytes, ...]
+    mark: Mark, version: int, now_s: int, insight: bytes, moves: tuple[Transition, ...]
 ) -> Refreshed:
     due_s = now_s + 86_400
     return Refreshed(
@@ -154,12 +154,12 @@ def _refreshed(
     )
 
 
-def _move(who: str, version: int) -> bytes:
+def _move(who: str, version: int) -> Transition:
     fields = {
         "id": f"{who}-{version}", "customer_id": who, "kind": "segment", "from": None, "to": 1,
         "reason": "event", "insight_version": version,
     }  # fmt: skip
-    return json.dumps(fields, separators=(",", ":")).encode()
+    return Transition("event", json.dumps(fields, separators=(",", ":")).encode())
 
 
 def _insight(who: str, version: int, now_s: int, rng: random.Random) -> bytes:

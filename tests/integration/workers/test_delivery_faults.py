@@ -18,7 +18,7 @@ from tests.vendors.faults import Fault, fullest_window, running
 
 WORKERS, KILLS, ROUNDS, MOST_ROUNDS = 4, 2, 10, 100
 CUSTOMERS, CHANGED = 40, 5
-PATIENCE_S = 60
+PATIENCE_S = 120
 ANYBODY = (
     Fault.AFTER_COMMIT_500, Fault.RESET, Fault.HINTED_429, Fault.AFTER_COMMIT_RESET, Fault.DRIP,
     Fault.BARE_429,
