@@ -24,7 +24,11 @@ class Windows(NamedTuple):
 
 
 class Credited(NamedTuple):
-    """An item that was shown, and what became of it."""
+    """An item that was shown, and what became of it.
+
+    position  in the list, from 1; 0 = not told
+    version   of the recommendations model; 0 = not told
+    """
 
     customer_id: str
     item_id: str
@@ -33,6 +37,8 @@ class Credited(NamedTuple):
     shown_s: int
     clicked: bool
     bought: bool
+    position: int = 0
+    version: int = 0
 
 
 @dataclass
@@ -109,6 +115,8 @@ def credit(
                     one.at_s,
                     bool(clicked[place]),
                     place in bought,
+                    one.position or (known.position if known else 0),
+                    one.version or (known.version if known else 0),
                 )
             )
     return found
@@ -143,11 +151,18 @@ def _bought(
 
 
 def tallies(credited: Iterable[Credited]) -> dict[str, dict[str, Tally]]:
-    """Sums over all, by list, and by member."""
-    found: dict[str, dict[str, Tally]] = {"all": {}, "list": {}, "member": {}}
+    """Sums over all, by list, by member, by position and by version of the model."""
+    found: dict[str, dict[str, Tally]] = {}
     for one in credited:
-        for kind, name in (("all", "all"), ("list", one.list), ("member", one.member)):
-            tally = found[kind].setdefault(name or "not told", Tally())
+        names = {
+            "all": "all",
+            "list": one.list,
+            "member": one.member,
+            "position": str(one.position or ""),
+            "version": str(one.version or ""),
+        }
+        for kind, name in names.items():
+            tally = found.setdefault(kind, {}).setdefault(name or "not told", Tally())
             tally.shown += 1
             tally.clicked += one.clicked
             tally.bought += one.bought

@@ -212,6 +212,12 @@ class InteractionIndex:
             self._put[one.customer_id] = seq
         return found
 
+    def remove(self, customers: Iterable[str]) -> None:
+        """Forget customers who have no profile any more, and nudge those who were like them."""
+        for customer in customers:
+            if self._neighbors is not None and customer in self._neighbors:
+                self._neighbors.remove(customer, watch=True)
+
     def follow(self, now: float | None = None) -> int:
         """Apply the deltas of all shards; how many customers' rows were read.
 

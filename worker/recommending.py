@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from models.recommend.filters import ServiceItems
-from models.recommend.neighbors import NeighborIndex
+from models.recommend.neighbors import NeighborIndex, Similarity
 from models.recommend.recommender import Recommendations, Recommender
 from worker.attribution import Tally, Windows, credit, lift, tallies
 from worker.catalog import Stock
@@ -134,10 +134,12 @@ def goes_well(active: Runtime, item_ids: Sequence[str], count: int) -> list[dict
     ]
 
 
-def similar_to(active: Runtime, customer_id: str, count: int) -> list[dict[str, Any]]:
+def similar_to(
+    active: Runtime, customer_id: str, count: int, by: Similarity = Similarity.COSINE
+) -> list[dict[str, Any]]:
     """The most similar customers, and what they share with the customer."""
     one, at = customer_view(active, customer_id), desk(active)
-    near = at.neighbors.similar([one.customer_id], count)[0]
+    near = at.neighbors.similar([one.customer_id], count, by)[0]
     own = set(at.neighbors.rows([customer_id]).indices.tolist())
     told = []
     for other, score in near:
@@ -181,9 +183,11 @@ def report(active: Runtime, since_s: int, windows: Windows) -> dict[str, Any]:
     return {
         "since_s": since_s,
         "until_s": now_s,
-        "all": sums["all"].get("all", Tally()).told(),
-        "lists": {name: tally.told() for name, tally in sorted(sums["list"].items())},
-        "members": {name: tally.told() for name, tally in sorted(sums["member"].items())},
+        "all": sums.get("all", {}).get("all", Tally()).told(),
+        **{
+            f"{kind}s": {name: tally.told() for name, tally in sorted(sums.get(kind, {}).items())}
+            for kind in ("list", "member", "position", "version")
+        },
         "customers": {"holdout": held.shown, "others": others.shown},
         "bought_since": lift(held, others),
     }

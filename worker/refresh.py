@@ -13,6 +13,7 @@ from models.segments.settling import DEFAULT
 from worker.catalog import Stock
 from worker.clock import Clock
 from worker.index import InteractionIndex
+from worker.insights.listed import Listed, barred
 from worker.insights.previous import previous
 from worker.insights.shelf import Shelf
 from worker.insights.standing import encode
@@ -79,6 +80,7 @@ class Refresh:
         )
         self._looked_for_due = self._followed = self._nudges_again = float("-inf")
         self._nudged: list[Nudge] = []
+        self._listed = Listed()
         self._turn = 0
         self._ripe = False
 
@@ -88,6 +90,7 @@ class Refresh:
         live = self._index.settle(self._models.current(), start)
         if self._rollout is not None:
             self._rollout.follow(live)
+        self._look_at_stock()
         marks = self._store.lease(self._find(live))
         if not marks:
             return Round()
@@ -102,10 +105,11 @@ class Refresh:
                 found = self._index.put(subjects[at].view, one.seq, watch=happened)
                 subjects[at] = subjects[at]._replace(interacted=found)
             self._follow()
-        if self._stock is not None:
-            self._stock.look(self._clock.monotonic())
         self._options = self._options._replace(rates=self._rules.exchange())
         written = write(subjects, live, index, self._calendar, now_s, self._options)
+        for told in written:
+            items = [item.item_id for item in (*told.buy_again, *told.new_for_you)]
+            self._listed.note(told.customer_id, items)
         moves = self._moves(pairs, subjects, written, live)
         rows = [
             self._row(mark, known_, subject.previous, insight, live, now_s, moved)
@@ -128,6 +132,15 @@ class Refresh:
             sum(done),
             sum(ok and bool(row.push) for ok, row in zip(done, rows, strict=True)),
         )
+
+    def _look_at_stock(self) -> None:
+        """Take the catalog as it is now; whose lists hold what is gone is looked at again."""
+        if self._stock is None:
+            return
+        before = self._stock.shelf.catalog
+        shelf = self._stock.look(self._clock.monotonic())
+        if shelf.catalog is not before and (gone := barred(before, shelf.catalog, shelf.rules)):
+            self._nudges.put(self._listed.holding(gone), self._clock.now_ms())
 
     def drain(self) -> int:
         """Rounds until no mark is left; the number of customers."""
@@ -236,6 +249,7 @@ class Refresh:
             pairs.append((mark, one))
         if gone:
             self._store.forget(gone)
+            self._index.remove([mark.customer_id for mark in gone])
         if self._rollout is not None:
             self._rollout.drop([*gone, *idle], live)
         return subjects, pairs

@@ -221,6 +221,17 @@ class Settings(BaseSettings):
     most_per_category: int = Field(
         0, ge=0, description="Most items of one category in a list; 0 = no bound."
     )
+    click_days: float = Field(
+        7.0, gt=0, description="A click counts for a recommendation so long after it was shown."
+    )
+    purchase_days: float = Field(
+        7.0,
+        gt=0,
+        description="A purchase counts for a recommendation so long after it was clicked.",
+    )
+    view_hours: float = Field(
+        24.0, gt=0, description="A purchase counts so long after a recommendation was only seen."
+    )
     holdout_share: float = Field(
         0.05, ge=0, lt=1, description="Share of customers that get no recommendations, to compare."
     )

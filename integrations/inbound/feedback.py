@@ -1,7 +1,7 @@
 """What a shop tells about recommendations: `Recommendation Shown` and `Recommendation Clicked`.
 
-An event names items in `items`, each an id or an object with `item_id`, `rec_id`, `list` and
-`position`; what an object does not say, the event's properties say for all of them.
+An event names items in `items`, each an id or an object with `item_id`, `rec_id`, `list`,
+`position` and `version`; what an object does not say, the event's properties say for all of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from integrations.inbound.reading import Reading, parse, unwrap
 SHOWN: Final = "Recommendation Shown"
 CLICKED: Final = "Recommendation Clicked"
 LISTS: Final = ("buy_again", "new_for_you")
-_MOST_POSITION: Final = 10_000
+_MOST_NUMBER: Final = 10_000
+_SHARED: Final = ("rec_id", "list", "position", "version")
 
 
 class Touch(NamedTuple):
@@ -23,12 +24,14 @@ class Touch(NamedTuple):
     rec_id    of the insight's list; "" = the event does not say
     list      one of `LISTS`, "" = it does not say
     position  from 1; 0 = it does not say
+    version   of the recommendations model, from 1; 0 = it does not say
     """
 
     item_id: str
     rec_id: str
     list: str
     position: int
+    version: int = 0
 
 
 def touches_in(raw: bytes, reading: Reading) -> list[Touch]:
@@ -51,15 +54,20 @@ def touches_in(raw: bytes, reading: Reading) -> list[Touch]:
 
 
 def _shared(properties: dict[str, Any]) -> dict[str, Any]:
-    return {name: properties[name] for name in ("rec_id", "list", "position") if name in properties}
+    return {name: properties[name] for name in _SHARED if name in properties}
 
 
 def _touch(item_id: str, fields: dict[str, Any]) -> Touch:
-    given, named, rec_id = fields.get("position"), fields.get("list"), fields.get("rec_id")
-    position = given if isinstance(given, int) and not isinstance(given, bool) else 0
+    named, rec_id = fields.get("list"), fields.get("rec_id")
     return Touch(
         item_id,
         rec_id[:64] if isinstance(rec_id, str) else "",
         named if named in LISTS else "",
-        position if 0 < position < _MOST_POSITION else 0,
+        _number(fields.get("position")),
+        _number(fields.get("version")),
     )
+
+
+def _number(given: object) -> int:
+    told = given if isinstance(given, int) and not isinstance(given, bool) else 0
+    return told if 0 < told < _MOST_NUMBER else 0

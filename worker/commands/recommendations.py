@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
             "crm-reflex recommend --cart tea --cart cup --json",
         )
     )(recommend)
-    app.command(epilog=examples("crm-reflex similar c-1 --count 5"))(similar)
+    app.command(
+        epilog=examples("crm-reflex similar c-1 --count 5", "crm-reflex similar c-1 --by pearson")
+    )(similar)
     group = typer.Typer(no_args_is_help=True, help="How the lists have done.")
     group.callback()(_group)
     group.command("report", epilog=examples("crm-reflex recommendations report --since 30d"))(
@@ -73,13 +75,20 @@ def recommend(
 
 
 def similar(
-    customer_id: Annotated[str, typer.Argument()], count: Count = 10, as_json: AsJson = False
+    customer_id: Annotated[str, typer.Argument()],
+    by: Annotated[
+        Literal["cosine", "pearson", "euclidean"],
+        typer.Option(help="How alike: lists rest on cosine, the others are for comparison."),
+    ] = "cosine",
+    count: Count = 10,
+    as_json: AsJson = False,
 ) -> None:
     """Who is like a customer, and which items they have in common."""
-    from worker.recommending import similar_to  # noqa: PLC0415  numpy: only where it is used
+    from models.recommend.neighbors import Similarity  # noqa: PLC0415  numpy: where used
+    from worker.recommending import similar_to  # noqa: PLC0415  same
 
     with session() as active:
-        found = similar_to(active, customer_id, count)
+        found = similar_to(active, customer_id, count, Similarity[by.upper()])
     if as_json:
         show_json(found)
         return
@@ -87,18 +96,20 @@ def similar(
         (one["customer_id"], one["score"], one["items_in_common"], ", ".join(one["such_as"]))
         for one in found
     ]
-    show(table(("similar customer", "cosine", "items in common", "such as"), rows))
+    show(table(("similar customer", by, "items in common", "such as"), rows))
 
 
 def report(
     since: Annotated[str, typer.Option(help="How far back: 12h, 30d, 4w.")] = "30d",
-    click_days: Annotated[float, typer.Option(help="A click counts so long after a view.")] = 7,
+    click_days: Annotated[
+        float | None, typer.Option(help="A click counts so long after a view; else as set.")
+    ] = None,
     purchase_days: Annotated[
-        float, typer.Option(help="A purchase counts so long after a click.")
-    ] = 7,
+        float | None, typer.Option(help="A purchase counts so long after a click; else as set.")
+    ] = None,
     view_hours: Annotated[
-        float, typer.Option(help="A purchase counts so long after a view without a click.")
-    ] = 24,
+        float | None, typer.Option(help="The same after a view without a click; else as set.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What was shown, clicked and bought, with 95 % intervals, by list and by member.
@@ -110,10 +121,13 @@ def report(
     from worker.recommending import report as make  # noqa: PLC0415  same
 
     length_s = _length_s(since)
-    windows = Windows(
-        int(click_days * 86_400), int(purchase_days * 86_400), int(view_hours * 3_600)
-    )
     with session() as active:
+        as_set = active.settings
+        windows = Windows(
+            int((click_days or as_set.click_days) * 86_400),
+            int((purchase_days or as_set.purchase_days) * 86_400),
+            int((view_hours or as_set.view_hours) * 3_600),
+        )
         told = make(active, active.clock.now_s() - length_s, windows)
     if as_json:
         show_json(told)
@@ -164,6 +178,7 @@ def _show_report(told: dict[str, Any]) -> None:
     groups = {"all": told["all"]}
     groups |= {f"list {name}": one for name, one in told["lists"].items()}
     groups |= {f"member {name}": one for name, one in told["members"].items()}
+    groups |= {f"version {name}": one for name, one in told["versions"].items()}
     rows = [
         (
             name,

@@ -30,6 +30,7 @@ class Touched(NamedTuple):
     rec_id: str
     list: str
     position: int
+    version: int = 0
 
 
 class FeedbackStore:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.acceptance.cli import Cli
 from tests.builders import track
+from tests.servers import eventually
 from worker.bootstrap import Runtime
 from worker.route import route
 from worker.settings import Settings
@@ -115,6 +116,10 @@ def test_the_commands_answer_and_refuse(shop):
     near = json.loads(cli.run("similar", "c-3", "--count", "3", "--json").out)
     assert len(near) == 3
     assert near[0]["items_in_common"] > 0
+    for by in ("pearson", "euclidean"):
+        other = json.loads(cli.run("similar", "c-3", "--by", by, "--json").out)
+        assert [one["score"] for one in other] != [one["score"] for one in near]
+    cli.run("similar", "c-3", "--by", "luck", code=2)
     well = json.loads(cli.run("recommend", "--item", "item-0", "--json").out)
     assert "item-0" not in [one["item_id"] for one in well]
     assert well[0]["score"] > 0
@@ -151,6 +156,30 @@ def test_who_has_not_bought_gets_what_the_segment_likes_from_the_first_training_
         assert one["segment"]["id"] < 0
         reason = f"popular among {one['segment']['name']}"
         assert one["new_for_you"][0]["reason"] == reason
+
+
+def test_an_item_that_is_sold_out_leaves_the_lists_of_who_does_nothing(shop):
+    active, _ = shop
+    put(active, [track(f"c-{n}", "Page Viewed", f"p-{n}", active.clock.now_s()) for n in range(9)])
+    names = [f"c-{n}" for n in range(9) if insight(active, f"c-{n}")["new_for_you"]]
+    item = insight(active, names[0])["new_for_you"][0]["item_id"]
+    holding = [who for who in names if item in _items(insight(active, who))]
+    gone = track(
+        "catalog", "Product Updated", "gone", active.clock.now_s(), sku=item, in_stock=False
+    )
+    put(active, [gone])
+    active.refresh._stock._looked = float("-inf")
+    eventually(
+        lambda: (
+            not active.refresh.drain()
+            and not any(item in _items(insight(active, who)) for who in holding)
+        ),
+        within_s=10,
+    )
+
+
+def _items(told):
+    return {one["item_id"] for name in ("buy_again", "new_for_you") for one in told[name]}
 
 
 def test_a_catalog_comes_from_a_file(shop):

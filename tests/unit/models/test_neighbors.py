@@ -67,6 +67,14 @@ def test_a_row_is_replaced_removed_and_comes_back():
     assert index.rows(["c1", "nobody"]).toarray().tolist() == [[0, 2], [0, 0]]
 
 
+def test_who_is_erased_leaves_the_lists_of_those_who_are_nudged_for_it():
+    index = index_of(np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
+    index.similar(["c0", "c1", "c2"], index.watched)
+    index.remove("c1", watch=True)
+    assert sorted(index.take_nudges()) == ["c0", "c2"]
+    assert index.similar(["c0", "c2"], index.watched) == [[], []]
+
+
 def test_a_new_item_joins_the_table_and_has_the_idf_of_the_unseen():
     index = NeighborIndex.build(
         ["a", "b"], ItemTable(["x"]), csr_array(np.ones((2, 1))), np.array([1.0]), idf_unseen=2.0

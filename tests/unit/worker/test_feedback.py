@@ -65,6 +65,8 @@ def test_sums_by_list_and_by_member():
     }
     assert set(found["member"]) == {"own", "not told"}
     assert found["all"]["all"].told()["click_rate"]["rate"] == 0.0
+    assert set(found["version"]) == {"3", "not told"}
+    assert credited[1].position == 1 or credited[0].position == 1
 
 
 def test_the_holdout_is_a_share_of_the_customers_that_stays():
