@@ -1,7 +1,8 @@
 """How much memory a training takes: measured, foretold, and refused where there is not enough.
 
 A process that takes more than its machine has is killed without a word. So a training looks at how
-much its profiles take while it reads them, and ends with a sentence where the rest would not fit.
+much its arrays take while it reads the profiles, and ends with a sentence where the rest would not
+fit.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-#: What a training takes at its peak, over what the profiles take that it reads (docs/training.md).
-OVER_PROFILES: Final = 3.0
+#: What a training takes at its peak, over what the arrays take that it reads (docs/training.md).
+OVER_ARRAYS: Final = 3.0
 #: What it takes however few customers there are: libraries, and fits on samples of bounded size.
 FIXED_BYTES: Final = 300_000_000
 #: Less tells nothing of the rest.
@@ -91,7 +92,7 @@ class Guard:
         taken = self._used() - self._begun
         if self._room is None or share < _LEAST_SHARE or taken < _LEAST_BYTES:
             return
-        needed = int(OVER_PROFILES * taken / share) + FIXED_BYTES
+        needed = int(OVER_ARRAYS * taken / share) + FIXED_BYTES
         if needed > self._room:
             raise MemoryShortError(
                 f"a training would take about {_gigabytes(needed)} of memory, and there are"
