@@ -70,7 +70,7 @@ def names_of(target: Target) -> list[str]:
     """Return the supervised candidates of a target, each without and with the expectation.
 
     >>> names_of("buy")[:2]
-    ['logistic', 'logistic+btyd']
+    ['boosting', 'boosting+btyd']
     """
     return [f.name + suffix for f in families_of(target) for suffix in ("", STACKED)]
 

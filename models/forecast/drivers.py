@@ -164,7 +164,7 @@ def _of_members(
 
 def _added(member: Member, seen: Matrix, expectation: Matrix) -> Matrix:
     plain = seen[:, member.columns]
-    return member.family.drivers(
+    return member.family.describe(
         member.state, np.hstack((plain, expectation)) if member.stacked else plain
     )
 

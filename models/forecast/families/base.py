@@ -1,4 +1,4 @@
-"""What a family of models is: how to fit arrays, predict from them and tell what drove a figure."""
+"""What a family of models is: fit arrays, predict from them, describe what drove a figure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Family(NamedTuple):
     most_rows  a fit gets at most so many rows
     fit        (features (n, d), outcome (n,), target, seed) -> state
     predict    (state, features (n, d), target) -> (n,) finite, in the target's range
-    drivers    (state, features (n, d)) -> (n, d) what each feature adds on the model's own scale
+    describe   (state, features (n, d)) -> (n, d) what each feature adds on the model's own scale
                (log odds, log mean or the outcome's unit), against an average customer
 
     >>> TARGETS
@@ -36,4 +36,4 @@ class Family(NamedTuple):
     most_rows: int
     fit: Callable[[Matrix, Rows, Target, int], dict[str, NDArray[Any]]]
     predict: Callable[[State, Matrix, Target], Rows]
-    drivers: Callable[[State, Matrix], Matrix]
+    describe: Callable[[State, Matrix], Matrix]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.checks import DomainError, ShapeError
-from models.forecast.backtest import FLOOR, Scored, score
+from models.forecast.backtest import FLOOR, Scored, names_of, score
 from models.forecast.beta_geometric import MBGNBD
 from models.forecast.bundle import (
     fit_bundle,
@@ -132,7 +132,7 @@ def test_separable_outcomes_and_constant_features_stay_finite(name):
             assert np.isfinite(said).all()
             assert (said >= 0).all()
             assert target != "buy" or (said <= 1).all()
-            assert family.drivers(state, features).shape == features.shape
+            assert family.describe(state, features).shape == features.shape
 
 
 def test_the_gate_promotes_what_knows_more_and_nothing_that_guesses():
@@ -300,6 +300,15 @@ def test_what_moves_a_model_is_told_in_words(promoted):
         assert not any("_" in name for name in found)
         assert list(found.values()) == sorted(found.values(), reverse=True)
     assert all(in_words(name)[0] in THEMES for name in (*NAMES, *EXPECTATION))
+
+
+def test_every_family_is_found_by_its_file_and_tried_without_and_with_level_1():
+    assert set(FAMILIES) == {"boosting", "forest", "linear", "logistic", "poisson", "tweedie"}
+    assert set(names_of("orders")) == {
+        name + suffix
+        for name in ("boosting", "forest", "linear", "poisson")
+        for suffix in ("", "+btyd")
+    }
 
 
 def test_a_source_shop_is_scored_without_its_own_row():
