@@ -3,6 +3,8 @@
 import json
 import time
 
+import pytest
+
 from models.segments.examples import on_a_line
 from models.segments.state import to_state
 from tests.builders import DAY_S, T0, order
@@ -13,6 +15,8 @@ from worker.settings import Settings
 from worker.store.door import Arrival
 from worker.store.refreshing import read_insight
 from worker.store.rollout import RolloutStore
+
+pytestmark = pytest.mark.timeout(300)
 
 BUYERS = 36
 #: What tells of the insight itself.
@@ -45,7 +49,7 @@ class Shop:
         """Everybody is scored by what is live."""
         live = dict(self.runtime.models.current().versions)
         rollouts = RolloutStore(self.runtime.client, self.runtime.keys)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150  # the loops may have to be compiled
         while True:
             self.runtime.refresh.round()
             told = rollouts.progress()
