@@ -119,23 +119,19 @@ def _figures(insight: CustomerInsight) -> _Figures:
 
 def _near(now: _Figures, told: _Figures, bands: DeadBands) -> bool:
     """Whether every figure is within its dead band; one that comes or goes is not."""
-    for kind, (values, others) in enumerate(zip(now, told, strict=True)):
+    p10, _, p90, _ = told[3]
+    width = (p90 or 0.0) - (p10 or 0.0)
+    leasts = (bands.probability, _LEAST_ORDERS, _LEAST_MONEY, max(bands.days, width))
+    parts = (0.0, bands.relative, bands.relative, 0.0)
+    for values, others, least, part in zip(now, told, leasts, parts, strict=True):
         if len(values) != len(others):
             return False
-        width = (others[2] or 0.0) - (others[0] or 0.0) if kind == 3 else 0.0
         for value, other in zip(values, others, strict=True):
-            if value is None or other is None:
-                if value is not other:
-                    return False
+            if value == other:
                 continue
-            part = bands.relative * abs(other)
-            band = (
-                bands.probability,
-                max(part, _LEAST_ORDERS),
-                max(part, _LEAST_MONEY),
-                max(bands.days, width),
-            )[kind]
-            if abs(value - other) > band:
+            if value is None or other is None:
+                return False
+            if abs(value - other) > max(least, part * abs(other)):
                 return False
     return True
 

@@ -19,7 +19,7 @@ Rows: TypeAlias = NDArray[np.float64]
 
 HORIZONS_DAYS: Final = (30, 90)
 #: Tree levels walked per customer, all heads together: what 150 microseconds allow.
-MOST_STEPS: Final = 9_000
+MOST_STEPS: Final = 8_000
 
 
 class Head(NamedTuple):
