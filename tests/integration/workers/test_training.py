@@ -20,8 +20,10 @@ from worker.bootstrap import Runtime
 from worker.route import route
 from worker.serve import broker_url
 from worker.settings import Settings
+from worker.shadow import LEAST_SCORED
 from worker.store.door import Arrival
 from worker.store.models import KINDS
+from worker.store.shadows import Shadowed, ShadowStore
 from worker.store.verdicts import Verdict
 
 pytestmark = [pytest.mark.xdist_group("workers"), pytest.mark.timeout(180)]
@@ -211,6 +213,8 @@ def test_a_worker_killed_at_the_end_of_a_shadow_leaves_what_lives(server, runtim
     shadow = Verdict("shadow", (), 0)
     held = runtime.models.read("segments", 1)
     runtime.models.publish("segments", held.arrays, held.meta, 1, verdict=shadow)
+    scored = Shadowed("segments", 2, 1, 0, 0, customers=LEAST_SCORED)
+    ShadowStore(runtime.client, runtime.keys).put(scored)
     flag = tmp_path / "end"
     flag.touch()
     with trainer(server, flag, "end", shadow_days=1) as first:
