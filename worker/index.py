@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from models.recommend.cooccurrence import Companions
 from models.recommend.customer_rows import row_of, rows_of
 from models.recommend.filters import ServiceItems
 from models.recommend.interactions import Interactions, ItemTable
+from models.recommend.model import K_NEIGHBORS
 from models.recommend.neighbors import NeighborIndex, TwoStage
 from models.recommend.recommender import Recommender
 from worker.live import Live
@@ -34,6 +35,7 @@ TWO_STAGE_FROM: Final = 500_000
 LOOK_EVERY_S: Final = 5.0
 READ_AFTER_S: Final = 1.0
 _REMEMBERED: Final = 100_000
+_JUDGED: Final = 100  # customers whom the recall of two stages is measured with
 _DELTAS: Final = 200
 
 
@@ -175,11 +177,15 @@ class InteractionIndex:
             return 0
         self._read(float("inf"))
         arrays, meta = self._neighbors.to_state()
-        more = {
+        more: dict[str, Any] = {
             "digest": self._digest,
             "marks": [list(mark) for mark in self._marks],
             "built_at_s": at_s,
         }
+        if self._neighbors.two_stage is not None:
+            names = self._neighbors.customers()
+            some = names[:: max(1, len(names) // _JUDGED)]
+            more["two_stage_recall"] = self._neighbors.two_stage_recall(some, K_NEIGHBORS)
         return self._snapshots.publish(arrays, {**meta, **more})
 
     def behind(self) -> int:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: A snapshot older than so many of its intervals is not being looked after.
 _OVERDUE = 4
+#: What two stages should find of the exact lists.
+_LEAST_RECALL = 0.99
 
 
 def index_findings(active: Runtime) -> Iterator[Finding]:
@@ -52,10 +54,17 @@ def snapshot_finding(snapshots: Snapshots, now_s: int, *, needed: bool, interval
         text = f"none in {snapshots.folder}"
         return Finding("snapshots", level, text, advice if needed else "")
     try:
-        age_s = now_s - int(snapshots.meta(numbers[0])["built_at_s"])
+        meta = snapshots.meta(numbers[0])
+        age_s = now_s - int(meta["built_at_s"])
     except (SnapshotError, KeyError) as error:
         return Finding("snapshots", Level.FAIL, f"the newest cannot be read: {error}", advice)
     if age_s > _OVERDUE * interval_s:
         level = Level.FAIL if needed else Level.WARN
         return Finding("snapshots", level, f"the newest is {span(age_s)} old", advice)
-    return Finding("snapshots", Level.OK, f"the newest is {span(age_s)} old")
+    text, recall = f"the newest is {span(age_s)} old", meta.get("two_stage_recall")
+    if recall is None:
+        return Finding("snapshots", Level.OK, text)
+    text += f"; similar customers are found in two stages, with a recall of {recall:.3f}"
+    if recall < _LEAST_RECALL:
+        return Finding("snapshots", Level.WARN, text, "common items find too few: exclude services")
+    return Finding("snapshots", Level.OK, text)

@@ -122,7 +122,7 @@ def goes_well(active: Runtime, item_ids: Sequence[str], count: int) -> list[dict
         raise RefusedError(f"nobody has bought or seen {', '.join(map(repr, item_ids))} yet")
     collector = at.shelf.collector(at.recommender, at.neighbors)
     found = at.neighbors.together(known, 10 * count + 100)
-    usable = collector.usable(found.columns.astype("int64"), found.columns[:0])
+    usable = collector.usable(found.columns.astype("int64"))
     rows = zip(found.columns[usable], found.scores[usable], found.holders[usable], strict=True)
     return [
         {

@@ -125,9 +125,12 @@ class Collector:
             new = np.array(sold.risen[self._heard :], dtype=np.int64)
             self._heard = len(sold.risen)
             new = new[new < self.width]
-            high = (sold.trends[new] > self._least).any(axis=1) & self._may[new]
-            listed = np.union1d(self._listed, new[high])
-            self._listed = listed[sold.trends[listed].any(axis=1)]
+            told = sold.trends[new]
+            high = (told > self._least).any(axis=1) & self._may[new]
+            if high.any():
+                self._listed = np.union1d(self._listed, new[high])
+            if not told.any(axis=1).all():  # nobody has bought it any more
+                self._listed = self._listed[sold.trends[self._listed].any(axis=1)]
         return self._listed
 
     def _most_popular(self, told: Floats) -> tuple[Columns, Floats]:
@@ -157,10 +160,10 @@ class Collector:
         )  # fmt: skip
         return Candidates(*found)
 
-    def usable(self, columns: Columns, hidden: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Which candidates may be listed; `hidden` columns may not."""
+    def usable(self, columns: Columns) -> NDArray[np.bool_]:
+        """Which items may be recommended at all."""
         allowed: NDArray[np.bool_] = self._may[columns]
-        return allowed & ~np.isin(columns, hidden) if len(hidden) else allowed
+        return allowed
 
 
 def _profile(own: OwnItems) -> tuple[Columns, Floats]:

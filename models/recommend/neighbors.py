@@ -163,6 +163,11 @@ class NeighborIndex:
         own += self.popularity.nbytes + self.companions.nbytes
         return rows.base.nbytes, own + self._total.nbytes + self._holders.nbytes
 
+    @property
+    def lists_nbytes(self) -> int:
+        """Bytes of what is known of customers' lists, for `take_nudges`; part of the others."""
+        return sum(one.nbytes for one in self._rows.threshold)
+
     def to_state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return vectors and JSON from which `from_state` makes an index of the same answers."""
         rows = self._rows
@@ -302,6 +307,18 @@ class NeighborIndex:
                 self._found[customer_id] = slots[: self.watched]
             answers.append(Near(slots, scores))
         return answers
+
+    def two_stage_recall(self, customer_ids: Sequence[str], k: int) -> float:
+        """Share of the exact k nearest that two stages find too; who ties with the last counts."""
+        stages, self.two_stage = self.two_stage or TwoStage(), None
+        exact, found = self.near(customer_ids, k), self.near(customer_ids, k, two_stage=stages)
+        self.two_stage = stages
+        hits = sum(
+            min(int((b.scores >= a.scores[-1]).sum()), len(a.scores))
+            for a, b in zip(exact, found, strict=True)
+            if len(a.scores)
+        )
+        return hits / max(sum(len(one.scores) for one in exact), 1)
 
     def named(self, near: Near, count: int | None = None) -> list[tuple[str, float]]:
         """Ids and scores of the first `count`, None = all."""

@@ -122,11 +122,11 @@ def recommend(
     found = collector.collect(own, asked.liked, asked.today)
     if 0 < own.events <= FEW_EVENTS and found.features[:, CONTENT].any():
         found.features[:, SIMILAR:POPULAR] = 0.0
-    usable = collector.usable(found.columns, asked.hidden)
-    lists = (
-        (recommender.weights.buy_again, usable & found.bought & found.due),
-        (recommender.weights.new_for_you, usable & ~found.bought),
-    )
+    again, new = found.bought & found.due, ~found.bought
+    if len(asked.hidden):
+        shown = ~np.isin(found.columns, asked.hidden)
+        again, new = again & shown, new & shown
+    lists = (recommender.weights.buy_again, again), (recommender.weights.new_for_you, new)
     made = []
     bounded = rules.item_share < 1 or rules.most_per_category > 0
     for weights, chosen in lists:

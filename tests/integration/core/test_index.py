@@ -12,6 +12,7 @@ from models.recommend.model import empty_recommender
 from tests.builders import T0, WEEK_S, Installation, order, refresher, viewed
 from worker.clock import ManualClock
 from worker.index import InteractionIndex, triplets
+from worker.index_checks import snapshot_finding
 from worker.live import Live
 from worker.snapshot import SnapshotBuilder
 from worker.store.nudges import Nudge, Nudges
@@ -283,7 +284,13 @@ def test_services_are_in_no_row_whichever_way_it_is_read(shop, tmp_path):
     assert index_of(shop, snapshots, **services).load(recommender) == 1
 
 
-def test_very_many_customers_are_searched_in_two_stages(shop):
+def test_very_many_customers_are_searched_in_two_stages(shop, tmp_path):
     recommender = recommender_of(shop)
     assert index_of(shop).use(recommender).two_stage is None
-    assert index_of(shop, two_stage_from=len(NAMES)).use(recommender).two_stage is not None
+    snapshots = Snapshots(tmp_path)
+    index = index_of(shop, snapshots, two_stage_from=len(NAMES))
+    assert index.use(recommender).two_stage is not None
+    recall = snapshots.meta(index.publish(1_000))["two_stage_recall"]
+    assert 0.5 < recall <= 1.0
+    told = snapshot_finding(snapshots, 1_000, needed=False, interval_s=900)
+    assert f"recall of {recall:.3f}" in told.found
