@@ -14,12 +14,13 @@ FROM python:3.11-slim
 # One thread for each process: workers are the unit of parallelism, and a forked OpenMP hangs.
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 \
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
-    CRM_REFLEX_DATA_DIR=/data NUMBA_CACHE_DIR=/var/cache/reflex
+    CRM_REFLEX_DATA_DIR=/data NUMBA_CACHE_DIR=/var/cache/reflex \
+    NUMBA_CPU_NAME=generic
 RUN useradd --system --uid 10001 --no-create-home reflex \
     && install -d -o reflex -g reflex /data /var/cache/reflex
 COPY --from=build /venv /venv
 USER reflex
-# Compiled once, here, and loaded by each worker; on another processor it compiles for itself.
+# Compiled once, here, for any processor of this kind, and loaded by each worker.
 RUN python -c 'from models.recommend.preparing import prepare; prepare()'
 WORKDIR /data
 VOLUME /data

@@ -1,5 +1,7 @@
 """What bounds the neighbor index, and what happens where it cannot be compiled."""
 
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -64,6 +66,15 @@ def test_unseen_items_are_those_of_neighbors_by_their_score():
     assert all(abs(expected[item] - value) < 1e-12 for item, value in found)
     assert index.unseen("a", near, 1) == found[:1]
     assert index.unseen("nobody", [], 5) == []
+
+
+def test_kernels_that_were_compiled_before_are_ready_within_five_seconds():
+    """Usually two of CPU, most of it for imports."""
+    preparing.prepare()
+    told = "import time; from models.recommend.preparing import prepare; prepare()"
+    command = [sys.executable, "-c", f"{told}; print(time.process_time())"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 5
 
 
 def test_a_worker_that_cannot_compile_says_so_and_ends(monkeypatch):
