@@ -140,7 +140,9 @@ class ModelStore:
         """The newest minor version of each version of a kind that has one."""
         rows = self._client.hgetall(self._keys.models()).items()
         named = ((name.decode().partition(":"), int(value)) for name, value in rows)
-        return {int(major): value for (one, colon, major), value in named if colon and one == kind}
+        return {
+            int(last): value for (one, _, last), value in named if one == kind and last.isdigit()
+        }
 
     def publish(
         self,
