@@ -7,7 +7,7 @@
 With --scale: what a training costs, see `benchmarks.retraining_scale`. Without:
 
 ORDERS is a parquet file of orders (cust, ts, amount, skus, kind); without it, that of Online
-Retail II in $CRM_REFLEX_SHARED, or in `shared` beside the project. Figures of the JSON:
+Retail II in $SHARED_DATA_DIR, or in `shared` beside the project. Figures of the JSON:
 
 alarm_delay_days  segments fitted on 2010-12-01 never follow; days from when their inertia is 10 %
                   above that of a refit on all customers (the best of ten) to the alarm, negative =
@@ -66,7 +66,7 @@ from worker.telemetry import configure as configure_logs
 from worker.triggers import SAMPLE
 
 _ROOT = Path(__file__).resolve().parents[1]
-SHARED = Path(os.environ.get("CRM_REFLEX_SHARED") or _ROOT.parent / "shared")
+SHARED = Path(os.environ.get("SHARED_DATA_DIR") or _ROOT.parent / "shared")
 ORDERS = SHARED / "data" / "forecast-online-retail-2-orders.parquet"
 K = 6
 SHOPS = 20

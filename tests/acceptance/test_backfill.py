@@ -150,9 +150,9 @@ def test_after_kill_9_it_goes_on_where_it_stopped(shop):
 
 def test_a_shop_of_real_rows_enters_from_parquet(shop):
     beside = Path(__file__).resolve().parents[3] / "shared"
-    file = Path(os.environ.get("CRM_REFLEX_SHARED", beside)) / ONLINE_RETAIL
+    file = Path(os.environ.get("SHARED_DATA_DIR", beside)) / ONLINE_RETAIL
     if not file.exists():
-        pytest.skip(f"{file} is not there: set CRM_REFLEX_SHARED")
+        pytest.skip(f"{file} is not there: set SHARED_DATA_DIR")
     words = ["--time-zone", "Europe/London", "--currency", "GBP", "--limit", "4000", "--no-train"]
     told = shop.json("backfill", str(file), *words, process=True)
     assert told["waiting"] == 0

@@ -14,7 +14,7 @@ from openapi_core.testing import MockRequest, MockResponse
 from integrations.outbound.suite.vendor import Exchange
 
 ROOT = Path(__file__).parents[2]
-SHARED = Path(os.environ.get("CRM_REFLEX_SHARED") or ROOT.parent / "shared")
+SHARED = Path(os.environ.get("SHARED_DATA_DIR") or ROOT.parent / "shared")
 
 
 @cache

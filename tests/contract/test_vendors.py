@@ -22,7 +22,7 @@ from tests.contract.kinds import KINDS
 from tests.vendors import hubspot, zoho
 
 ROOT = Path(__file__).parents[2]
-SHARED = Path(os.environ.get("CRM_REFLEX_SHARED") or ROOT.parent / "shared")
+SHARED = Path(os.environ.get("SHARED_DATA_DIR") or ROOT.parent / "shared")
 
 
 @pytest.fixture

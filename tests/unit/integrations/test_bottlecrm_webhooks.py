@@ -14,7 +14,7 @@ from integrations.inbound.bottlecrm import identify, verify
 from integrations.outbound.errors import SignatureError
 
 ROOT = Path(__file__).parents[3]
-SHARED = Path(os.environ.get("CRM_REFLEX_SHARED") or ROOT.parent / "shared")
+SHARED = Path(os.environ.get("SHARED_DATA_DIR") or ROOT.parent / "shared")
 NOW = 1_795_428_892
 SECRET = "a secret of ours"
 BODY = json.dumps({

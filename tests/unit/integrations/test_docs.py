@@ -16,7 +16,7 @@ from integrations.outbound.registry import ADAPTERS
 from integrations.rejection import REASONS
 
 ROOT = Path(__file__).parents[3]
-SHARED = Path(os.environ.get("CRM_REFLEX_SHARED") or ROOT.parent / "shared")
+SHARED = Path(os.environ.get("SHARED_DATA_DIR") or ROOT.parent / "shared")
 EVENTS = (ROOT / "docs" / "events.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```json\n(.*?)^```", EVENTS, re.DOTALL | re.MULTILINE)
 NOW = 1_795_341_672

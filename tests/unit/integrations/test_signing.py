@@ -15,7 +15,7 @@ from integrations.outbound.errors import SecretError, SignatureError
 from integrations.outbound.signing import key_of, keys_of, signature_headers, verify
 
 ROOT = Path(__file__).parents[3]
-SHARED = Path(os.environ.get("CRM_REFLEX_SHARED") or ROOT.parent / "shared")
+SHARED = Path(os.environ.get("SHARED_DATA_DIR") or ROOT.parent / "shared")
 VECTORS = SHARED / "vectors" / "standard_webhooks.json"
 OLD, NEW = ("whsec_" + b64encode(bytes([n]) * 32).decode() for n in (1, 2))
 BODY = '{"type":"customer.insight.updated","data":{"name":"王小明 — é"}}'.encode()

@@ -10,7 +10,7 @@ import pytest
 from models.history import from_orders
 
 _ROOT = Path(__file__).resolve().parents[3]
-SHARED = Path(os.environ.get("CRM_REFLEX_SHARED") or _ROOT.parent / "shared")
+SHARED = Path(os.environ.get("SHARED_DATA_DIR") or _ROOT.parent / "shared")
 MASTER = SHARED / "data" / "cdnow-master-orders.parquet"
 SAMPLE_IDS = Path(__file__).with_name("cdnow_sample_ids.txt")
 END_OF_CALIBRATION = int(np.datetime64("1997-09-30").astype(int))
@@ -22,7 +22,7 @@ def cdnow():
     if not MASTER.is_file():
         pytest.skip(
             f"CDNOW NOT FOUND: {MASTER} is absent, so no published figure of the forecasts is "
-            "checked; set CRM_REFLEX_SHARED to the folder above data/cdnow-master-orders.parquet"
+            "checked; set SHARED_DATA_DIR to the folder above data/cdnow-master-orders.parquet"
         )
     orders = pd.read_parquet(MASTER)
     sample = np.array(SAMPLE_IDS.read_text().split(), dtype=np.int64)

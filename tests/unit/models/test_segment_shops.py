@@ -13,7 +13,7 @@ from models.segments.fit import fit_segments
 from models.segments.model import assign
 
 _ROOT = Path(__file__).resolve().parents[3]
-SHARED = Path(os.environ.get("CRM_REFLEX_SHARED") or _ROOT.parent / "shared")
+SHARED = Path(os.environ.get("SHARED_DATA_DIR") or _ROOT.parent / "shared")
 ORDERS = SHARED / "data" / "forecast-online-retail-2-orders.parquet"
 #: What a name says of recency, orders and money: -1 below most, 1 above.
 MEANS = {
@@ -31,7 +31,7 @@ def retailer():
     if not ORDERS.is_file():
         pytest.skip(
             f"ORDERS NOT FOUND: {ORDERS} is absent, so no segments of a real shop are looked at;"
-            " set CRM_REFLEX_SHARED to the folder above data/"
+            " set SHARED_DATA_DIR to the folder above data/"
         )
     return segments.read_shop(str(ORDERS))
 

@@ -20,7 +20,7 @@ from worker.training.gate_forecasts import judge_forecasts
 from worker.training.gate_segments import judge_segments
 
 _ROOT = Path(__file__).resolve().parents[3]
-SHARED = Path(os.environ.get("CRM_REFLEX_SHARED") or _ROOT.parent / "shared")
+SHARED = Path(os.environ.get("SHARED_DATA_DIR") or _ROOT.parent / "shared")
 ORDERS = SHARED / "data" / "forecast-online-retail-2-orders.parquet"
 CUSTOMERS = 1_400
 #: The fast ones: a fit takes two seconds rather than forty.
@@ -38,7 +38,7 @@ def orders():
     if not ORDERS.is_file():
         pytest.skip(
             f"ORDERS NOT FOUND: {ORDERS} is absent, so no gate is tried on a real shop; set "
-            "CRM_REFLEX_SHARED to the folder above data/"
+            "SHARED_DATA_DIR to the folder above data/"
         )
     rows = pd.read_parquet(ORDERS)
     rows = rows[rows.kind == "order"]
