@@ -31,10 +31,11 @@ from benchmarks.machine import machine
 from benchmarks.server import server_version
 from integrations.insight import CustomerInsight
 from integrations.material import DeadBands, Material, material
+from models.recommend.customer_rows import row_of
 from worker.bootstrap import Runtime
 from worker.embedded import EmbeddedServer
 from worker.follow import follow_of
-from worker.index import InteractionIndex, row
+from worker.index import InteractionIndex
 from worker.live import LiveModels
 from worker.profile import derive
 from worker.rules.book import RuleBook
@@ -326,7 +327,7 @@ def _wrong_rows(runtime: Runtime, index: InteractionIndex, expected: dict[str, A
         orders = [one for one in derive.orders(profile) if not one.cancelled]
         truth = View(who, orders, derive.signals(profile))
         told = interacted(truth, calendar, neighbors.items)
-        columns, weights = row(told, index.recommender or recommender)
+        truth_row = row_of(*told, (index.recommender or recommender).decay)
         have = neighbors.rows([who])
         mine = {
             neighbors.items.ids[column]: weight
@@ -334,7 +335,9 @@ def _wrong_rows(runtime: Runtime, index: InteractionIndex, expected: dict[str, A
         }
         want = {
             neighbors.items.ids[column]: weight
-            for column, weight in zip(columns.tolist(), weights.tolist(), strict=True)
+            for column, weight in zip(
+                truth_row.columns.tolist(), truth_row.weights.tolist(), strict=True
+            )
         }
         close = mine.keys() == want.keys() and all(
             abs(mine[item] - want[item]) <= 1e-9 * want[item] for item in want

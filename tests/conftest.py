@@ -5,6 +5,9 @@ import os
 import pytest
 
 from tests.servers import Cluster, Server
+from worker.process import limit_threads
+
+limit_threads()  # two test processes with as many threads each get in each other's way
 
 
 @pytest.fixture(autouse=True)

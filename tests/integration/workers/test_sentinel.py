@@ -71,9 +71,15 @@ def test_a_worker_follows_its_primary(tmp_path):
             eventually(lambda: knows_replica(port), within_s=60, every_s=0.1)
             with ingest_worker(url, never):
                 assert applied_of(runtime, "before") == 1
-                primary.kill()
+                eventually(lambda: has_applied(runtime, replica), within_s=30)
+                primary.kill()  # what was not copied yet would be lost with it
                 eventually(lambda: is_primary(replica), within_s=60, every_s=0.1)
                 assert applied_of(runtime, "after") == 2
+
+
+def has_applied(runtime, replica):
+    with replica.client() as client:
+        return client.hget(runtime.keys.meta(runtime.keys.shard("ann")), "applied") == b"1"
 
 
 def applied_of(runtime, name):

@@ -19,6 +19,8 @@ from models.segments.fit import fit_matrix, fit_segments
 from worker.training.gate_forecasts import judge_forecasts
 from worker.training.gate_segments import judge_segments
 
+pytestmark = pytest.mark.xdist_group("gate")  # what is fitted for all of them is fitted once
+
 _ROOT = Path(__file__).resolve().parents[3]
 SHARED = Path(os.environ.get("SHARED_DATA_DIR") or _ROOT.parent / "shared")
 ORDERS = SHARED / "data" / "forecast-online-retail-2-orders.parquet"
