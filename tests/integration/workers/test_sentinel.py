@@ -73,7 +73,7 @@ def test_a_worker_follows_its_primary(tmp_path):
                 assert applied_of(runtime, "before") == 1
                 eventually(lambda: has_applied(runtime, replica), within_s=30)
                 primary.kill()  # what was not copied yet would be lost with it
-                eventually(lambda: is_primary(replica), within_s=60, every_s=0.1)
+                eventually(lambda: tried(lambda: is_primary(replica)), within_s=60, every_s=0.1)
                 assert applied_of(runtime, "after") == 2
 
 
