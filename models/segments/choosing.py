@@ -11,7 +11,8 @@ from models.checks import DomainError, require
 from models.features import FeatureSet, feature_matrix, fit_features
 from models.history import Histories, cut
 from models.segments.fit import LEAST_CUSTOMERS, fit_matrix
-from models.segments.model import SegmentModel, nearest_ids
+from models.segments.model import OUTLIERS, SegmentModel, nearest_ids
+from models.segments.promoting import LEAST_SHARE
 from models.segments.scaling import Scaling
 
 Matrix: TypeAlias = NDArray[np.float64]
@@ -19,7 +20,7 @@ Rows: TypeAlias = NDArray[np.float64]
 Ids: TypeAlias = NDArray[np.int64]
 
 SIZES = (5, 6, 7, 8)
-CANDIDATES = ("kmeans", "minibatch", "gaussian_mixture", "agnes", "dbscan")
+CANDIDATES = ("kmeans", "minibatch", "gaussian_mixture", "agnes")  # DBSCAN tells outliers only
 UNCOUNTED = ("dbscan", "rfm_rules")  # they find their own number
 LEAST_STABILITY = 0.75
 PREFERENCE = (
@@ -207,6 +208,11 @@ def _score(algorithm: str, k: int, seen: _Window, rng: np.random.Generator) -> S
     sample = rng.permutation(len(points))[:_SAMPLE]
     divided = 1 < len(np.unique(ids[sample])) < len(sample)
     problem = "it found one segment only" if found < 2 else ""
+    least = np.unique(ids[ids != OUTLIERS], return_counts=True)[1].min(initial=len(ids)) / len(ids)
+    if least < LEAST_SHARE and algorithm != "rfm_rules":
+        problem = (
+            f"a segment has {100 * least:.1f} % of the customers, not {100 * LEAST_SHARE:.0f} %"
+        )
     if stability < LEAST_STABILITY:
         problem = f"stability {stability:.2f} is below {LEAST_STABILITY}"
     return Score(

@@ -22,6 +22,7 @@ from worker.training.data import TrainingData
 #: Another division, or the live one measured anew, must gain so much: people know these segments,
 #: and by chance alone two fits of one division differ by 0.03.
 WORTH_A_CHANGE: Final = 0.05
+MOST_WAYS: Final = 3  # that are fitted on all customers, where the gate stops one after the other
 
 
 class Way(NamedTuple):
@@ -41,19 +42,19 @@ def fit(data: TrainingData, *, feature_set: str = "shipped") -> tuple[Arrays, Me
 
     What is not set in `data.rules.division` is chosen by what the last window speaks for. Its meta
     holds the `choice` (every way that was tried, the best first) and what the `gate` says. Where
-    the gate stops another division than the live one, the live one is fitted on instead.
+    the gate stops a division, the next one is fitted: the live one, or the next best without one.
     """
     rng = np.random.default_rng(data.at_s)
     live, division = data.live.segments, data.rules.division
     held = live if live is not None and _is_as_set(live, division) else None
     choice, why = _choice(data, rng, division, held, feature_set)
     ways = _ways(live, held, choice, division)
-    way = ways[0]
-    model, decision = _fitted(data, way, rng, feature_set)
-    if not decision.promote and len(ways) > 1:
-        why = f"{way.algorithm} with {way.k} segments was stopped: {'; '.join(decision.reasons)}"
-        way = ways[1]
+    for way in ways:
         model, decision = _fitted(data, way, rng, feature_set)
+        if decision.promote or way == ways[-1]:
+            break
+        stops = "; ".join(decision.reasons)
+        why = f"{way.algorithm} with {way.k} segments was stopped: {stops}"
     segment = nearest_ids(model, model.matrix(data.past, data.today))
     favorites = fit_favorites(data.bought, tuple(data.items), segment, data.today)
     arrays, state = to_state(replace(model, favorites=favorites))
@@ -107,15 +108,18 @@ def _ways(
 ) -> list[Way]:
     """The ways to try: the best one, then the live one; that one alone unless much is to be gained.
 
+    Without one to keep, the next best ones follow the best.
+
     held  the live segments, if they are what the settings ask for
     """
     kept = None if held is None else Way(held.algorithm, len(held.ids), anew=False)
     if choice is None or choice.fallback:
         number = None if live is None else len(live.ids)
         return [kept or Way(division.algorithm or "kmeans", division.k or number, anew=False)]
-    best = Way(choice.algorithm, choice.k, anew=True)
     if kept is None or choice.live is None:
-        return [best]
+        fit = [score for score in choice.scores if not score.problem]
+        return [Way(score.algorithm, score.k, anew=True) for score in fit[:MOST_WAYS]]
+    best = Way(choice.algorithm, choice.k, anew=True)
     worth = max(WORTH_A_CHANGE, choice.customers**-0.5)  # so uncertain are a small shop's figures
     if choice.scores[0].gain - choice.live.gain < worth:
         return [kept]

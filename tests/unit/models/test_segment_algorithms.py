@@ -293,6 +293,19 @@ def test_the_choice_is_made_by_what_the_next_window_brings_among_the_stable():
         choose(past, 20, rng=rng, horizon_days=30)
 
 
+def test_a_way_that_leaves_a_handful_of_customers_apart_is_not_chosen():
+    rng = np.random.default_rng(0)
+    daily = [(one, day) for one in range(2) for day in range(360)]
+    others = [(one, day) for one in range(2, 300) for day in range(int(rng.integers(300)), 360, 80)]
+    who, day = np.array(daily + others).T
+    amount = np.where(who < 2, 90_000, 900)
+    past = from_orders(300, who, day, amount)
+    choice = choose(past, 360, rng=rng, horizon_days=30, algorithms=("kmeans",), sizes=(2, 8))
+    apart = next(score for score in choice.scores if score.problem)
+    assert apart.problem == "a segment has 0.7 % of the customers, not 2 %"
+    assert choice.k != apart.k
+
+
 def test_shipped_features_travel_with_the_version(cdnow, end_of_calibration):
     model = fit_segments(cdnow, end_of_calibration, rng=np.random.default_rng(0), k=6)
     assert model.features.value is not None

@@ -11,9 +11,11 @@ from models.segments import state
 from models.segments.choosing import SIZES
 from models.segments.fit import ALGORITHMS
 from models.segments.model import assign
+from models.segments.promoting import decide
 from models.segments.scaling import Scaling
 from worker.live import Live
 from worker.refresh_rules import Division, RefreshRules
+from worker.training import segments as training
 from worker.training.columns import Reader
 from worker.training.data import TrainingData
 from worker.training.segments import fit
@@ -84,10 +86,28 @@ def test_a_height_cuts_the_tree_of_a_training():
     assert len(high.ids) == 1 < len(low.ids)
 
 
-def test_every_algorithm_but_the_rules_competes(first):
+def test_every_algorithm_competes_but_the_rules_and_the_finder_of_outliers(first):
     assert {way["algorithm"] for way in first[1]["choice"]["ways"]} == set(ALGORITHMS) - {
-        "rfm_rules"
+        "rfm_rules",
+        "dbscan",
     }
+
+
+def test_where_the_gate_stops_the_first_division_the_next_best_is_fitted(monkeypatch):
+    asked = []
+
+    def stopped_once(candidate, *rest, **options):
+        asked.append((candidate.algorithm, len(candidate.ids)))
+        found = decide(candidate, *rest, **options)
+        return found if len(asked) > 1 else found._replace(promote=False, reasons=("too small",))
+
+    monkeypatch.setattr(training, "decide", stopped_once)
+    arrays, meta = fit(data())
+    ways = [(way["algorithm"], way["k"]) for way in meta["choice"]["ways"]]
+    assert asked == ways[:2]
+    model = state.from_state(arrays, meta)
+    assert (model.algorithm, len(model.ids)) == ways[1]
+    assert meta["choice"]["note"].endswith("was stopped: too small")
 
 
 def test_a_retraining_keeps_what_the_live_segments_are_measured_by(first):
