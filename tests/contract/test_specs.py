@@ -1,6 +1,7 @@
 """Requests, and the answers of our vendors, by the vendors' own documents."""
 
 import pytest
+from openapi_core import Config, OpenAPI
 from openapi_core.exceptions import OpenAPIError
 
 from integrations.outbound.abilities import FieldSpec, FieldType
@@ -205,3 +206,44 @@ class TestZoho:
         for one in bad:
             with pytest.raises(OpenAPIError):
                 judge(document, ZOHO, [one])
+
+    def test_fields_are_read_and_created_by_their_document(self, vendor, sender):
+        """https://github.com/zoho/crm-oas, v8.0/fields.json, as it is there."""
+        raw = document_of("zoho-fields-v8.json")
+        document = OpenAPI.from_dict(mended_fields(raw), config=Config(spec_validator_cls=None))
+        ours = pusher("zoho", vendor, sender)
+        ours.authorize()
+        wanted = [FieldSpec(f"New_{kind}", kind, f"New {kind}") for kind in FieldType]
+        report = ensure_schema(
+            ours.adapter, wanted, sender.send,
+            credentials=ours.credentials, at_s=NOW, dry_run=False,
+        )  # fmt: skip
+        assert [one.field.type for one in report.left] == [FieldType.LIST]
+        fields = [e for e in vendor.exchanges if e.request.path.endswith("/settings/fields")]
+        assert [e.request.method for e in fields] == ["GET", "POST", "POST", "GET"]
+        assert judge(document, ZOHO, fields) == 4
+        read, made = fields[:2]
+        bad = [
+            Exchange(made.request._replace(body=b'{"fields":[{"data_type":7}]}'), made.reply),
+            Exchange(made.request, Reply(201, {"fields": [{"code": "FINE"}]})),
+            Exchange(read.request, Reply(200, {"fields": [{"api_name": 7}]})),
+        ]
+        for one in bad:
+            with pytest.raises(OpenAPIError):
+                judge(document, ZOHO, [one])
+
+
+def mended_fields(document):
+    """Zoho's document of fields, read alone: it points into its others, and wants all members
+    of a field that exists even of one that is to be made; what they hold remains as it says.
+    """
+    document["components"]["schemas"]["fields"]["required"] = []
+
+    def alone(node):
+        if isinstance(node, dict):
+            is_elsewhere = not str(node.get("$ref", "#")).startswith("#")
+            return {} if is_elsewhere else {name: alone(value) for name, value in node.items()}
+        return [alone(value) for value in node] if isinstance(node, list) else node
+
+    document["components"].pop("securitySchemes", None)
+    return alone(document)

@@ -8,6 +8,7 @@ by its own backoff, breakers close by their own probes.
 import contextlib
 import random
 import time
+from typing import NamedTuple
 
 import pytest
 
@@ -33,14 +34,14 @@ HARM = {
 }
 #: Vendors of batches are called seldom: more of their calls meet harm.
 SHARE = {"webhook": 0.1, "events": 0.1, "bottlecrm": 0.1}
-#: (requests, seconds): all of a destination's windows hold at once, a short one and a long one.
-WINDOWS = {
-    "webhook": ((30, 1.0), (120, 6.0)),
-    "events": ((30, 1.0), (120, 6.0)),
-    "hubspot": ((6, 1.0), (20, 6.0)),
-    "salesforce": ((6, 1.0), (20, 6.0)),
-    "bottlecrm": ((40, 1.0), (180, 6.0)),
-    "klaviyo": ((10, 1.0), (40, 6.0)),
+#: Requests a second, and in a longer window: both hold at once.
+LIMITS = {
+    "webhook": (30, 120),
+    "events": (30, 120),
+    "hubspot": (6, 20),
+    "salesforce": (6, 20),
+    "bottlecrm": (40, 180),
+    "klaviyo": (10, 40),
 }
 VERSION = '{ source = "insight_version", target = "version", type = "integer" }'
 OPTIONS = {
@@ -55,10 +56,33 @@ OPTIONS = {
 SECRETS = {"bottlecrm": bottle.TOKEN, "klaviyo": klaviyo.KEY}
 
 
-def table(name, url):
+class Scale(NamedTuple):
+    """How long the longer window is, and how many rounds of changes are made at least."""
+
+    long_s: float
+    rounds: int
+
+    def windows(self, name):
+        return tuple(zip(LIMITS[name], (1.0, self.long_s), strict=True))
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(Scale(6.0, ROUNDS), id="seconds"),
+        pytest.param(
+            Scale(60.0, 20 * ROUNDS), id="minutes",
+            marks=[pytest.mark.exhaustive, pytest.mark.timeout(1500)],
+        ),
+    ]
+)  # fmt: skip
+def scale(request):
+    return request.param
+
+
+def table(name, url, windows):
     """A destination of the file; its secret is the one that its vendor knows."""
     windows = ", ".join(
-        f"{{ requests = {count}, window_s = {window_s} }}" for count, window_s in WINDOWS[name]
+        f"{{ requests = {count}, window_s = {window_s} }}" for count, window_s in windows
     )
     options = OPTIONS[name].replace("{url}", url).replace('"secret"', f'"{name}"')
     return f"""
@@ -76,22 +100,28 @@ fields = [{VERSION}]
 
 
 @pytest.fixture
-def vendors():
+def vendors(scale):
     with contextlib.ExitStack() as stack:
         yield {
             name: stack.enter_context(
-                running(name, faults=harm, share=SHARE.get(name, 0.3), limits=WINDOWS[name], seed=3)
+                running(
+                    name,
+                    faults=harm,
+                    share=SHARE.get(name, 0.3),
+                    limits=scale.windows(name),
+                    seed=3,
+                )
             )
             for name, harm in HARM.items()
         }
 
 
 @pytest.fixture
-def made(tmp_path, vendors):
+def made(tmp_path, vendors, scale):
     """Four workers behind all six destinations."""
     for name in HARM:
         (tmp_path / name).write_text(SECRETS.get(name, "any secret"))
-    text = "".join(table(name, vendor.url) for name, vendor in vendors.items())
+    text = "".join(table(name, vendor.url, scale.windows(name)) for name, vendor in vendors.items())
     with Server(tmp_path / "state") as server:
         installation = Installation(
             server.url, tmp_path, None, text, WORKERS,
@@ -111,16 +141,16 @@ def behind(vendor, versions):
 
 
 @pytest.mark.timeout(300)
-def test_nothing_is_lost_or_doubled_and_no_limit_exceeded(made, vendors):
+def test_nothing_is_lost_or_doubled_and_no_limit_exceeded(made, vendors, scale):
     rng = random.Random(7)
     people = [f"customer-{n}@example.com" for n in range(CUSTOMERS)]
     active = made._runtime
-    deaths = set(rng.sample(range(2, ROUNDS), KILLS))
+    deaths = set(rng.sample(range(2, scale.rounds), KILLS))
     made.start()
     made.change(people, rng)
     made.wait(lambda: all(vendor.arrivals() for vendor in vendors.values()))
-    for number in range(MOST_ROUNDS):
-        if number >= ROUNDS and all(set(HARM[one]) <= set(vendors[one].met) for one in HARM):
+    for number in range(MOST_ROUNDS * scale.rounds // ROUNDS):
+        if number >= scale.rounds and all(set(HARM[one]) <= set(vendors[one].met) for one in HARM):
             break
         made.change(rng.sample(people, CHANGED), rng)
         if number in deaths:
@@ -142,13 +172,13 @@ def test_nothing_is_lost_or_doubled_and_no_limit_exceeded(made, vendors):
         return not active.deliver_store.waiting(names) and not jobs
 
     seconds = made.wait(is_done, each_s=0.2)
-    assert seconds < PATIENCE_S
+    assert seconds < PATIENCE_S * scale.long_s / 6
     for name, vendor in vendors.items():
         assert behind(vendor, made.versions) == 0, f"{name} after {seconds:.0f} s"
         assert vendor.regressions == 0, name
         assert vendor.doubled == 0, name
         assert vendor.met["over_limit"] == 0, name
-        for count, window_s in WINDOWS[name]:
+        for count, window_s in scale.windows(name):
             assert fullest_window(vendor.arrivals(), window_s) <= count, (name, window_s)
         assert set(HARM[name]) <= set(vendor.met), (name, vendor.met)
     events = vendors["events"].history
