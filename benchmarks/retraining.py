@@ -51,7 +51,7 @@ from benchmarks.retraining_policies import (
     rings,
     step_at,
 )
-from benchmarks.segments import read_shop
+from benchmarks.segment_shops import read_shop
 from models.features import feature_matrix, fit_features
 from models.forecast.btyd import MBGNBD
 from models.forecast.gamma_gamma import GammaGamma, fit_gamma_gamma

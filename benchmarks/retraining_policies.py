@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.segments import Shop
+from benchmarks.segment_shops import Shop
 from models.challenging import Contest, judge
 from models.forecast.btyd import MBGNBD, fit_mbg_nbd, purchase_probability
 from models.forecast.metrics import log_losses

@@ -68,7 +68,7 @@ class Scale(NamedTuple):
 
 @pytest.fixture(
     params=[
-        pytest.param(Scale(6.0, ROUNDS), id="seconds"),
+        pytest.param(Scale(6.0, ROUNDS), id="seconds", marks=pytest.mark.timeout(300)),
         pytest.param(
             Scale(60.0, 20 * ROUNDS), id="minutes",
             marks=[pytest.mark.exhaustive, pytest.mark.timeout(1500)],
@@ -140,7 +140,6 @@ def behind(vendor, versions):
     )
 
 
-@pytest.mark.timeout(300)
 def test_nothing_is_lost_or_doubled_and_no_limit_exceeded(made, vendors, scale):
     rng = random.Random(7)
     people = [f"customer-{n}@example.com" for n in range(CUSTOMERS)]

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import segments
+from benchmarks.segment_shops import read_shop
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def figures(tmp_path_factory):
     frame["ts"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(frame.pop("day"), unit="D")
     path = tmp_path_factory.mktemp("shop") / "small.parquet"
     frame.to_parquet(path)
-    shop = segments.read_shop(str(path))
+    shop = read_shop(str(path))
     return segments.measure(shop, "rfm_behaviour", 4, days=60, with_river=False)
 
 

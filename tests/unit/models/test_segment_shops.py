@@ -8,6 +8,9 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from benchmarks import segments
+from benchmarks.segment_learners import online
+from benchmarks.segment_replay import Replay
+from benchmarks.segment_shops import read_shop
 from models.history import cut
 from models.segments.fit import fit_segments
 from models.segments.model import assign
@@ -33,7 +36,7 @@ def retailer():
             f"ORDERS NOT FOUND: {ORDERS} is absent, so no segments of a real shop are looked at;"
             " set SHARED_DATA_DIR to the folder above data/"
         )
-    return segments.read_shop(str(ORDERS))
+    return read_shop(str(ORDERS))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -71,8 +74,8 @@ def test_names_of_a_retailers_segments_are_true_in_english_and_chinese(retailer,
 
 def test_three_months_of_the_replay_hold_their_targets(retailer):
     with threadpool_limits(1):
-        replay = segments.Replay(retailer, "rfm_behaviour", 6, 85)
-        found = segments.online(replay, replay.references(), with_river=False)
+        replay = Replay(retailer, "rfm_behaviour", 6, 85)
+        found = online(replay, replay.references(), with_river=False)
         moved = segments.retrain(replay, following=True)
         calm = segments.flapping(replay)
     assert found["ours"]["inertia_gap_pct"] < 3
