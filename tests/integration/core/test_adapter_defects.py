@@ -4,7 +4,7 @@ import pytest
 
 from integrations.outbound.contract import Response
 from tests.builders import channel
-from tests.integration.core.test_delivery import KEYS, Shop, Vendor
+from tests.integration.core.deliveries import KEYS, Shop, Vendor
 from worker.clock import SystemClock
 from worker.delivery.engine import Deliver
 

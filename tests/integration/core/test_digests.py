@@ -10,7 +10,7 @@ from integrations.destinations import Destination
 from integrations.mapping import MappedField
 from integrations.outbound import digest
 from tests.contract.kinds import KINDS
-from tests.integration.core.test_delivery import KEYS, Shop
+from tests.integration.core.deliveries import KEYS, Shop
 from tests.servers import eventually
 from worker.clock import SystemClock
 from worker.delivery.channel import channel_of
