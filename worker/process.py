@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 from worker.bootstrap import Runtime
 from worker.settings import Settings
@@ -24,6 +26,18 @@ def limit_threads() -> None:
     """Limit BLAS and OpenMP to one thread, unless the operator chose; before numpy loads."""
     for name in THREAD_LIMITS:
         os.environ.setdefault(name, "1")
+
+
+def yield_processor(niceness: int) -> None:
+    """Leave the processors to all others; for a process at its start.
+
+    Linux divides processor time among sessions before it looks at niceness within one, so that a
+    supervised worker, which leads a session of its own, would get as much as any other worker.
+    """
+    os.nice(niceness)
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):  # not Linux, or groups of its own making divide the time
+            Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
 
 
 @cache

@@ -53,7 +53,7 @@ def run_worker(settings: Settings, url: str, stage: str, *, number: int = 0) -> 
     if stage == "refresh" and not _prepared():
         return 1
     if stage == "training":
-        os.nice(_LOW_PRIORITY)
+        process.yield_processor(_LOW_PRIORITY)
     node = node_name(stage, number)
     concurrency = {
         "ingest": settings.ingest_concurrency,
