@@ -32,7 +32,7 @@ from worker.views import Calendar, view
 log = logger(__name__)
 
 DUE_EVERY_S: Final = 1.0
-FOLLOW_EVERY_S: Final = 0.2
+FOLLOW_EVERY_S: Final = 0.5
 NUDGES_EVERY_S: Final = 0.25
 #: Part of a process's time that customers nudged by others' events take.
 NUDGED_SHARE: Final = 0.15

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
+from worker.store.heads import NOW, Heads
 from worker.store.keys import Keys
 from worker.store.refreshing import Held, read_insight
 from worker.store.scripts import Call, Client, Scripts
@@ -141,18 +142,17 @@ class DeliverStore:
         self._client = client
         self._keys = keys
         self._scripts = Scripts(client)
+        self._heads = Heads(client)
 
     def due(self, limits: Mapping[str, int]) -> dict[str, list[Row]]:
         """Rows that may be sent, by destination; at most its limit a shard."""
-        names = list(limits)
-        found: dict[str, list[Row]] = {name: [] for name in names}
-        calls = [
-            Call("due", [self._keys.outbox(shard, n) for n in names], list(limits.values()))
-            for shard in range(self._keys.shards if names else 0)
-        ]
-        for shard, replies in enumerate(self._scripts.run_all(calls) if calls else []):
-            for name, customers in zip(names, replies, strict=True):
-                found[name] += (Row(shard, name, customer.decode()) for customer in customers)
+        found: dict[str, list[Row]] = {name: [] for name in limits}
+        places = [(shard, name) for shard in range(self._keys.shards) for name in limits]
+        keys = [self._keys.outbox(shard, name) for shard, name in places]
+        most = [limits[name] for _, name in places]
+        for place, customer, _ in self._heads.read(keys, most, NOW):
+            shard, name = places[place]
+            found[name].append(Row(shard, name, customer))
         return found
 
     def claim(self, policy: Policy, rows: Sequence[Row]) -> list[Claimed]:

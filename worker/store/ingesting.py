@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 
 from worker.store import capacity
 from worker.store.entries import EVENT, opened
+from worker.store.heads import takes_keys_of_all_shards
 from worker.store.keys import Keys
 from worker.store.scripts import Ahead, Call, Client, Command, Scripts
 
@@ -128,6 +129,11 @@ class IngestStore:
 
     def waiting(self) -> list[int]:
         """The shards that hold entries behind the cursor last seen here."""
+        if takes_keys_of_all_shards(self._client):
+            after = {self._keys.events(shard): at for shard, at in self._cursors.items()}
+            reply = self._client.xread(after, count=1)
+            there = {stream for stream, _ in reply}
+            return [shard for shard, name in enumerate(after) if name.encode() in there]
         pipeline = self._client.pipeline(transaction=False)
         for shard, cursor in self._cursors.items():
             pipeline.xrange(self._keys.events(shard), min="(" + cursor, count=1)

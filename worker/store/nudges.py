@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from worker.store.heads import Heads
 from worker.store.keys import Keys
 from worker.store.scripts import Call, Client, Scripts
 
@@ -28,9 +29,9 @@ class Nudges:
     """The nudges of all shards."""
 
     def __init__(self, client: Client, keys: Keys, *, most_waiting: int = MOST_WAITING) -> None:
-        self._client = client
         self._keys = keys
         self._scripts = Scripts(client)
+        self._heads = Heads(client)
         self._most_waiting = most_waiting
 
     def put(self, customer_ids: Sequence[str], at_ms: int) -> int:
@@ -50,14 +51,8 @@ class Nudges:
 
     def waiting(self, limit: int) -> list[Nudge]:
         """Nudged customers, those who wait longest first, at most `limit` a shard."""
-        pipeline = self._client.pipeline(transaction=False)
-        for shard in range(self._keys.shards):
-            pipeline.zrange(self._keys.nudges(shard), 0, limit - 1, withscores=True)
-        return [
-            Nudge(shard, customer.decode(), int(at_ms))
-            for shard, reply in enumerate(pipeline.execute())
-            for customer, at_ms in reply
-        ]
+        keys = [self._keys.nudges(shard) for shard in range(self._keys.shards)]
+        return [Nudge(*one) for one in self._heads.read(keys, [limit] * len(keys))]
 
     def take(self, nudges: Sequence[Nudge]) -> None:
         """Drop nudges that were answered; one that came again meanwhile stays."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from integrations.destinations import TOLD_REASONS
 from worker.store.envelope import read_envelope
+from worker.store.heads import Heads
 from worker.store.keys import Keys
 from worker.store.scripts import Call, Client, Scripts
 
@@ -120,6 +121,7 @@ class RefreshStore:
         self._client = client
         self._keys = keys
         self._scripts = Scripts(client)
+        self._heads = Heads(client)
         self._lease_ms = lease_ms
         self._tokens: dict[int, str] = {}
 
@@ -133,14 +135,9 @@ class RefreshStore:
 
     def due(self, now_s: int, limit: int) -> list[Mark]:
         """Customers whose clock refresh is due, at most `limit` a shard."""
-        pipeline = self._client.pipeline(transaction=False)
-        for shard in range(self._keys.shards):
-            pipeline.zrangebyscore(self._keys.due(shard), "-inf", now_s, start=0, num=limit)
-        return [
-            Mark(shard, customer.decode(), None, loud=True)
-            for shard, reply in enumerate(pipeline.execute())
-            for customer in reply
-        ]
+        keys = [self._keys.due(shard) for shard in range(self._keys.shards)]
+        found = self._heads.read(keys, [limit] * len(keys), now_s)
+        return [Mark(shard, customer, None, loud=True) for shard, customer, _ in found]
 
     def lease(self, marks: Sequence[Mark]) -> list[Mark]:
         """The marks of the shards that could be leased here."""
@@ -211,15 +208,10 @@ class RefreshStore:
             pipeline.scard(self._keys.customers(shard))
         return int(sum(pipeline.execute()))
 
-    def _marks(self, key: object, limit: int, *, loud: bool) -> list[Mark]:
-        pipeline = self._client.pipeline(transaction=False)
-        for shard in range(self._keys.shards):
-            pipeline.zrange(key(shard), 0, limit - 1, withscores=True)  # type: ignore[operator]
-        return [
-            Mark(shard, customer.decode(), int(seq), loud)
-            for shard, reply in enumerate(pipeline.execute())
-            for customer, seq in reply
-        ]
+    def _marks(self, key: Callable[[int], str], limit: int, *, loud: bool) -> list[Mark]:
+        keys = [key(shard) for shard in range(self._keys.shards)]
+        found = self._heads.read(keys, [limit] * len(keys))
+        return [Mark(shard, customer, seq, loud) for shard, customer, seq in found]
 
     def _call(
         self,
