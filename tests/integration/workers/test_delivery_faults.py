@@ -160,7 +160,8 @@ def test_nothing_is_lost_or_doubled_and_no_limit_exceeded(made, vendors, scale):
     made.change(people, rng)
     opened = set()
     made.wait(lambda: opened.update(open_breakers(active)) or opened == set(HARM))
-    assert opened == set(HARM), "every breaker has opened"
+    closed = {name: active.destination_store.state(name) for name in set(HARM) - opened}
+    assert not closed, "every breaker has opened"
     for vendor in vendors.values():
         vendor.down = False
         vendor.calm()
