@@ -78,8 +78,9 @@ class Refresh:
             horizons_days=rules.horizons_days,
             policy=rules.policy or DEFAULT,
         )
-        self._looked_for_due = self._followed = self._nudges_again = float("-inf")
+        self._looked_for_due = self._followed = self._nudges_again = self._nudging = float("-inf")
         self._nudged: list[Nudge] = []
+        self._near: dict[str, None] = {}
         self._listed = Listed()
         self._turn = 0
         self._ripe = False
@@ -93,6 +94,7 @@ class Refresh:
         self._look_at_stock()
         marks = self._store.lease(self._find(live))
         if not marks:
+            self._nudge()
             return Round()
         now_s = self._clock.now_s()
         known = self._store.load([(mark.shard, mark.customer_id) for mark in marks])
@@ -124,8 +126,11 @@ class Refresh:
         )
         self._store.release({mark.shard for mark in marks} - {row.mark.shard for row in rows})
         self._answer(marks)
-        if index is not None and (near := index.take_nudges()):
-            self._nudges.put(near, self._clock.now_ms())
+        if index is not None:
+            self._near |= dict.fromkeys(index.take_nudges())
+        if start - self._nudging >= NUDGES_EVERY_S:
+            self._nudging = start
+            self._nudge()
         self._rest(marks, start)
         return Round(
             len(rows) + sum(one.hot is None for one in known),
@@ -182,6 +187,14 @@ class Refresh:
             Mark(one.shard, one.customer_id, None, loud=True, nudged=True) for one in self._nudged
         ]
         return self._take_turns(found, limit)
+
+    def _nudge(self) -> None:
+        """Ask for another look at those near to whom events changed. What gathers for a while names
+        most of them once; if it is lost with the process, the clock's refresh comes to them.
+        """
+        if self._near:
+            self._nudges.put(list(self._near), self._clock.now_ms())
+            self._near.clear()
 
     def _rest(self, marks: Sequence[Mark], start: float) -> None:
         """What others' events change takes a part of the time, not all that is left: the machine
