@@ -96,7 +96,9 @@ def _candidates(model: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "of": f"{told['target']}, {told['horizon_days']} days",
             "note": f"{told['chosen']}: {told['reason']}",
-            "tried": sorted(told["candidates"], key=lambda row: row["loss"]),
+            "tried": sorted(
+                told["candidates"], key=lambda row: (row.get("given_up", False), row["loss"])
+            ),
         }
         for told in model.get("report", ())
         if isinstance(told, Mapping)

@@ -20,6 +20,7 @@ from models.forecast.intervals import add_coverage, fit_spreads, say
 from models.forecast.level1 import Expected
 from models.forecast.metrics import calibration
 from models.forecast.outlook import predict_bundle
+from models.forecast.racing import leading
 from models.forecast.recipe import FLOOR_ONLY, Recipe, anchor_shift, apply, mixed
 from models.forecast.season import Calendar, measure
 from models.forecast.sheets import Sheets, expectation_columns
@@ -32,6 +33,9 @@ Rows: TypeAlias = NDArray[np.float64]
 TOO_SHORT: Final = "history shorter than the horizon"
 FIRST: Final = "the first version is level 1; the next training tries the candidates"
 WINDOWS: Final = 5  # closed windows that candidates are tried on
+#: Customers that heads are fitted and tried on. A window scores 20,000 of them and a snapshot gives
+#: a fit some 8,000, so more would only be read; what a training takes is bounded by them.
+MOST_TRIED: Final = 30_000
 _PROJECTED: Final = 3_000  # customers of whom is told how many had to be made coherent
 _EXPLAINED: Final = 300  # customers whose drivers are averaged
 
@@ -54,7 +58,9 @@ def fit_bundle(
 
     horizons_days  any; one beside 30 and 90 gets no head while the history is short of half of it
     key       (customers,) hash of each customer's id: who is sampled does not depend on the order
-              of the rows; None = the row's number
+              of the rows; None = the row's number. Level 1 is fitted on everyone, all else on the
+              `MOST_TRIED` buyers of the lowest hashes; where there are more, only the candidates
+              that lead on the newer windows are tried on the older ones
     windows   closed windows to backtest on, at most; 0 = level 1 only
     without   candidates that are not tried, by name
     progress  called with the part done, 0 to 1
@@ -71,25 +77,39 @@ def fit_bundle(
     )
     customers = len(past.starts) - 1
     key = np.arange(customers, dtype=np.uint64) if key is None else key
+    some = tried(past, key)
+    few, few_key = (past, key) if some is None else (select(past, some), key[some])
     heads: list[Head] = []
     report: list[Meta] = []
     wanted = sorted(set(horizons_days))
     left = MOST_STEPS
     for index, horizon in enumerate(wanted if len(past.day) else ()):
-        sheets = Sheets(past, horizon, key, prior)
+        sheets = Sheets(few, horizon, few_key, prior)
         if horizon not in HORIZONS_DAYS and forecast.is_short(level1.history_days, horizon):
             report += [_abstained(target, horizon) for target in TARGETS]
             continue
         part = _Part(progress, index / len(wanted), 1 / len(wanted))
         part(0.0)
-        effort = _Effort(windows, without, left // (len(wanted) - index))
+        effort = _Effort(windows, without, left // (len(wanted) - index), some is not None)
         found, told = _fit_horizon(sheets, as_of_day + 1, effort, seed, part)
         left -= sum(steps(member) for head in found for member in head.members)
         heads += found
         report += told
     bundle = Bundle(level1, tuple(heads), tuple(report))
-    some = select(past, sample(key, _PROJECTED))
-    return bundle._replace(projected=predict_bundle(bundle, some, as_of_day).projected)
+    asked = select(past, sample(key, _PROJECTED))
+    return bundle._replace(projected=predict_bundle(bundle, asked, as_of_day).projected)
+
+
+def tried(past: Histories, key: NDArray[np.uint64]) -> NDArray[np.int64] | None:
+    """Return the rows that heads are fitted and tried on; None = all, there are few enough.
+
+    >>> tried(from_orders(1, *(np.zeros(1, dtype=np.int64),) * 3), np.zeros(1, np.uint64)) is None
+    True
+    """
+    buyers = np.flatnonzero(np.diff(past.starts) > 0)
+    if len(buyers) <= MOST_TRIED:
+        return None
+    return np.sort(buyers[sample(key[buyers], MOST_TRIED)])
 
 
 def prior_bundle(currency: str, discount_rate_year: float = 0.1) -> Bundle:
@@ -108,11 +128,15 @@ def _abstained(target: Target, horizon: int) -> Meta:
 
 
 class _Effort(NamedTuple):
-    """What a fit may take: windows and candidates of the backtest, and steps of what it ships."""
+    """What a fit may take: windows and candidates of the backtest, and steps of what it ships.
+
+    race  only candidates that lead on the newer windows are tried on the older ones
+    """
 
     windows: int
     without: frozenset[str]
     steps: int
+    race: bool
 
 
 class _Part:
@@ -140,6 +164,8 @@ def _fit_horizon(
         for i, one in enumerate(days):
             tell(i / (len(days) + 1))
             scored[i] = score(sheets, one, wanted, seed, weight=weight)
+            if effort.race:
+                wanted = [(t, name) for t in TARGETS for name in leading(scored[: i + 1], t)]
     expected = sheets.leveled(day, weight)
     known = proven and bool(season.days)
     heads: list[Head] = []

@@ -97,6 +97,7 @@ def choose(
     say: one season tells nothing of the next. The level is then level 1's where its season proved
     itself (`level_known`), and at least halfway to it otherwise.
 
+    scored  newest first; what the oldest does not tell of was given up before (`racing.py`)
     Source  docs/models/forecaster.md
 
     >>> none = np.zeros(4)
@@ -105,7 +106,7 @@ def choose(
     'no candidate passed'
     """
     days = tuple(one.day for one in scored)
-    names = [name for name in scored[0].forecasts[target] if name != FLOOR]
+    names = [name for name in scored[-1].forecasts[target] if name != FLOOR]
     base = [LOSSES[target](one.labels[target], one.forecasts[target][FLOOR]) for one in scored]
     limits = _limits(scored, target)
     covered = days[0] + horizon_days - days[-1]
@@ -122,6 +123,12 @@ def choose(
             told = f"gains {gain:.4f} (SE {row['se']:.4f}) in {LOSS_NAMES[target]}"
             passed.append((gain, recipe, told))
         table.append(row)
+    for name in scored[0].forecasts[target]:
+        on = sum(name in one.forecasts[target] for one in scored)
+        if on < len(scored):
+            row, _ = _judge(scored[:on], target, Recipe((name,)), base[:on], limits)
+            verdict = f"others lead: tried on the newest {on} of {len(scored)} windows"
+            table.append({**row, "verdict": verdict, "given_up": True})
     passed.sort(key=lambda one: -one[0])
     ranked = tuple((recipe, told) for _, recipe, told in passed)
     best = ranked[0] if ranked else (FLOOR_ONLY, "no candidate passed")

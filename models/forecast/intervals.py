@@ -91,10 +91,12 @@ def add_coverage(
             means = one.forecasts[target][FLOOR]
             shapes.append(_raw(sheets, one.day, target, means, rng))
         for row in table:
-            inside = []
+            inside, recipe = [], by_label[str(row["name"])]
             for one, shape in zip(scored, shapes, strict=True):
+                if not set(recipe.members) <= set(one.forecasts[target]):
+                    continue  # given up after newer windows
                 some = slice(0, _COVERAGE_ROWS)
-                mean = apply(by_label[str(row["name"])], target, one.forecasts[target], None)[some]
+                mean = apply(recipe, target, one.forecasts[target], None)[some]
                 chance = apply(recipes["buy"], "buy", one.forecasts["buy"], None)[some]
                 rng = np.random.default_rng(seed)
                 level = pit(shape, np.minimum(chance, 1.0), mean, one.labels[target][some], rng)

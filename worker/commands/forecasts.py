@@ -74,8 +74,8 @@ def report(
 
 
 def _rows(candidates: list[dict[str, Any]], every: bool) -> list[list[object]]:
-    """The candidates, least loss first."""
-    ranked = sorted(candidates, key=lambda row: row["loss"])
+    """The candidates, least loss first; those that were given up early behind the others."""
+    ranked = sorted(candidates, key=lambda row: (row.get("given_up", False), row["loss"]))
     kept = ranked if every else ranked[:_SHOWN]
     return [[_short(row.get(name)) for name in _COLUMNS] for row in kept]
 

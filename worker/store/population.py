@@ -13,6 +13,7 @@ from worker.store.keys import Keys
 from worker.store.scripts import Client
 
 _SCAN = 500
+_READ = 100  # profiles of one command: the server does nothing else meanwhile
 
 
 class Resident(NamedTuple):
@@ -75,8 +76,8 @@ class Population:
     def residents(self, shard: int) -> Iterator[Resident]:
         """The profiles of a shard, by customer id."""
         ids = self.customer_ids(shard)
-        for start in range(0, len(ids), _SCAN):
-            yield from self.read(shard, ids[start : start + _SCAN])
+        for start in range(0, len(ids), _READ):
+            yield from self.read(shard, ids[start : start + _READ])
 
     def read(self, shard: int, customer_ids: Sequence[str]) -> list[Resident]:
         """Some profiles of a shard; customers without one are left out."""

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from models.artifact import Arrays, Meta
 from models.forecast.backtest import MOST_SCORED, STACKED
 from models.forecast.families.registry import FAMILIES
+from models.forecast.fitting import tried
 from models.forecast.sheets import Sheets
+from models.history import select
 from models.recommend.fitting import MOST_JUDGED
 from models.segments.model import SegmentModel, assign
 from models.segments.state import from_state
@@ -179,15 +181,18 @@ def _recommendations(
 
 
 def _forecasts(data: TrainingData, _arrays: Arrays, model: Mapping[str, Any]) -> dict[str, Any]:
-    known = np.sort(data.past.day[data.past.starts[:-1][np.diff(data.past.starts) > 0]])
+    some = tried(data.past, data.key)
+    past = data.past if some is None else select(data.past, some)
+    known = np.sort(past.day[past.starts[:-1][np.diff(past.starts) > 0]])
 
     def customers(day: int) -> int:
         return int(np.searchsorted(known, day))
 
     fits, scored, metrics = [], [], []
     for head in model.get("heads", ()):
+        sheets = Sheets(past, int(head["horizon_days"]), np.zeros(0, dtype=np.uint64))
         fits += [
-            {**_fit_rows(data, int(head["horizon_days"]), name, customers), **_of(head)}
+            {**_fit_rows(sheets, data.today, name, customers), **_of(head)}
             for name, _ in head["members"]
         ]
     for told in model.get("report", ()):
@@ -196,7 +201,7 @@ def _forecasts(data: TrainingData, _arrays: Arrays, model: Mapping[str, Any]) ->
         scored.append({**_of(told), "windows": days, "rows": rows, "most": MOST_SCORED})
         metrics += _of_head(told, sum(rows))
     return {
-        "rows": {"level_1": data.buyers, "fits": fits, "backtests": scored},
+        "rows": {"level_1": data.buyers, "tried": len(known), "fits": fits, "backtests": scored},
         "features": list(model["features"]),
         "parameters": {
             **_some(model, "currency", "discount_rate_year", "churn_horizon_days"),
@@ -218,11 +223,10 @@ def _of(head: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fit_rows(
-    data: TrainingData, horizon_days: int, name: str, customers: Callable[[int], int]
+    sheets: Sheets, today: int, name: str, customers: Callable[[int], int]
 ) -> dict[str, Any]:
     """How many rows a supervised fit had, of how many: snapshots of customers, by their hash."""
-    sheets = Sheets(data.past, horizon_days, np.zeros(0, dtype=np.uint64))
-    days = sheets.closed_before(data.today + 1)
+    days = sheets.closed_before(today + 1)
     most = FAMILIES[name.removesuffix(STACKED)].most_rows
     there = [customers(day) for day in days]
     used = sum(min(one, most // max(len(days), 1)) for one in there)

@@ -26,6 +26,7 @@ class Family(NamedTuple):
     predict    (state, features (n, d), target) -> (n,) finite, in the target's range
     describe   (state, features (n, d)) -> (n, d) what each feature adds on the model's own scale
                (log odds, log mean or the outcome's unit), against an average customer
+    has_trees  a refresh walks trees: its price counts (`heads.steps`)
 
     >>> TARGETS
     ('buy', 'orders', 'spend')
@@ -37,3 +38,4 @@ class Family(NamedTuple):
     fit: Callable[[Matrix, Rows, Target, int], dict[str, NDArray[Any]]]
     predict: Callable[[State, Matrix, Target], Rows]
     describe: Callable[[State, Matrix], Matrix]
+    has_trees: bool = False

@@ -92,4 +92,4 @@ def _tree(nodes: Any) -> Tree:
     )
 
 
-FAMILY = Family("boosting", frozenset(TARGETS), 50_000, fit, predict, drivers)
+FAMILY = Family("boosting", frozenset(TARGETS), 50_000, fit, predict, drivers, has_trees=True)

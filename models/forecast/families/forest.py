@@ -66,4 +66,4 @@ def _tree(grown: Any) -> Tree:
     )
 
 
-FAMILY = Family("forest", frozenset(TARGETS), 20_000, fit, predict, drivers)
+FAMILY = Family("forest", frozenset(TARGETS), 20_000, fit, predict, drivers, has_trees=True)
