@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
 from models.checks import ShapeError, require
-from models.recommend.cooccurrence_kernels import patch
+from models.recommend.cooccurrence_kernels import most_changed, patch
 from models.recommend.links import Links
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -140,14 +140,9 @@ class Companions:
         if more > 0:
             self._counted = np.append(self._counted, np.zeros(more, dtype=np.int64))
             self._place = np.append(self._place, np.full(more, -1, dtype=np.int32))
-        if not len(columns):
+        column = most_changed(columns, buyers, self._counted, STALE_SHARE)
+        if column < 0:
             return
-        now, then = buyers[columns], self._counted[columns]
-        apart = np.abs(now - then) / np.maximum(np.maximum(now, then), 1)
-        most = int(apart.argmax())
-        if apart[most] <= STALE_SHARE:
-            return
-        column = int(columns[most])
         others, scores = count(column)
         if self._late + len(others) + 1 > len(self._pool[2]):
             self._make_room(2 * (self._late + len(others) + 1))

@@ -16,6 +16,18 @@ from models.recommend.kernels import compiled
 
 
 @compiled
+def most_changed(columns, buyers, counted, share):
+    """The item whose buyers differ most from those that were counted; -1 if none by that share."""
+    found, most = -1, share
+    for column in columns:
+        now, then = buyers[column], counted[column]
+        apart = abs(now - then) / max(now, then, 1)
+        if apart > most:
+            found, most = column, apart
+    return found
+
+
+@compiled
 def patch(column, others, scores, links, place, pool, late):
     """Set an item's companions, and its score among theirs; how many late rows there are then.
 

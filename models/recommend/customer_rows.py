@@ -94,6 +94,37 @@ def rows_of(interactions: Interactions, customers: int, items: int, decay: Decay
     return Rows(csr_array((values, column, starts), shape=(customers, items)), Bought(first, last))
 
 
+def taken(rows: Rows, order: NDArray[np.integer]) -> Rows:
+    """The rows in another sequence."""
+    weights, bought = rows
+    starts, lengths = weights.indptr[order], np.diff(weights.indptr)[order]
+    ends = np.cumsum(lengths)
+    take = np.repeat(starts - (ends - lengths), lengths) + np.arange(weights.nnz)
+    parts = weights.data[take], weights.indices[take], np.append(0, ends)
+    return Rows(
+        csr_array(parts, shape=weights.shape), Bought(bought.first[take], bought.last[take])
+    )
+
+
+def heaviest(rows: Rows, idf: Floats, most: int) -> Rows:
+    """Cut rows to the `most` items that weigh most by idf."""
+    weights, bought = rows
+    lengths = np.diff(weights.indptr)
+    if lengths.max(initial=0) <= most:
+        return rows
+    kept = np.ones(weights.nnz, dtype=np.bool_)
+    for i in np.flatnonzero(lengths > most).tolist():
+        span = slice(weights.indptr[i], weights.indptr[i + 1])
+        weight = weights.data[span] * idf[weights.indices[span]]
+        light = np.argsort(-weight, kind="stable")[most:]
+        kept[weights.indptr[i] + light] = False
+    starts = np.concatenate(([0], np.cumsum(kept)))[weights.indptr]
+    parts = weights.data[kept], weights.indices[kept], starts
+    return Rows(
+        csr_array(parts, shape=weights.shape), Bought(bought.first[kept], bought.last[kept])
+    )
+
+
 def _summed(
     owner: NDArray[np.integer],
     columns: NDArray[np.integer],

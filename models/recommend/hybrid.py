@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from models.recommend.content import Content
 from models.recommend.cooccurrence import Companions
-from models.recommend.hybrid_kernels import SAID, collect, rank
+from models.recommend.hybrid_kernels import collect
 from models.recommend.popularity import Popularity
+from models.recommend.popularity_kernels import relisted
 from models.recommend.repeats import OwnItems, RepeatHabits
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -50,7 +51,7 @@ MOST_CONTENT: Final = 60
 MOST_POPULAR: Final = 40  # of each trend
 _MOST_TERMS: Final = 24  # of a customer's profile
 _MOST_PROFILE: Final = 50  # items that together and content start from
-_BOUNDS: Final = (MOST_SIMILAR, MOST_TOGETHER, MOST_CONTENT, _MOST_TERMS)
+_BOUNDS: Final = (MOST_SIMILAR, MOST_TOGETHER, MOST_CONTENT, _MOST_TERMS, _MOST_PROFILE)
 
 
 class Liked(NamedTuple):
@@ -107,8 +108,10 @@ class Collector:
         self._shop = shop
         terms = len(shop.content.items.starts) - 1
         self._scratch = (
-            np.zeros((width, SAID)),
-            *np.zeros((3, width), dtype=np.int64),
+            np.zeros(width),
+            np.zeros(width, dtype=np.int16),
+            (np.zeros(width + 1, dtype=np.int64), np.zeros(width + 1), np.zeros(width + 1)),
+            *np.zeros((2, width), dtype=np.int64),
             np.zeros(terms),
             np.zeros(terms, dtype=np.int64),
         )
@@ -124,13 +127,7 @@ class Collector:
         elif self._heard < len(sold.risen):
             new = np.array(sold.risen[self._heard :], dtype=np.int64)
             self._heard = len(sold.risen)
-            new = new[new < self.width]
-            told = sold.trends[new]
-            high = (told > self._least).any(axis=1) & self._may[new]
-            if high.any():
-                self._listed = np.union1d(self._listed, new[high])
-            if not told.any(axis=1).all():  # nobody has bought it any more
-                self._listed = self._listed[sold.trends[self._listed].any(axis=1)]
+            self._listed = relisted(self._listed, self._least, new, sold.trends, self._may)
         return self._listed
 
     def _most_popular(self, told: Floats) -> tuple[Columns, Floats]:
@@ -149,30 +146,17 @@ class Collector:
         """Unite what the members name, and ask each of them about everything."""
         shop = self._shop
         popular = self._popular(today)
-        profile, weights = _profile(own)
         shared = (
             shop.companions.arrays, shop.content.terms, shop.content.items, shop.popularity.trends,
             popular, *shop.habits,
         )  # fmt: skip
-        found = collect(
-            own[:-1], profile, weights, tuple(liked), shared, today, self._may, _BOUNDS,
-            self._scratch,
-        )  # fmt: skip
+        found = collect(own[:-1], tuple(liked), shared, today, self._may, _BOUNDS, self._scratch)
         return Candidates(*found)
 
     def usable(self, columns: Columns) -> NDArray[np.bool_]:
         """Which items may be recommended at all."""
         allowed: NDArray[np.bool_] = self._may[columns]
         return allowed
-
-
-def _profile(own: OwnItems) -> tuple[Columns, Floats]:
-    """The items that a customer's taste is read from, with their weights."""
-    weight = own.weight + own.looked
-    if len(weight) <= _MOST_PROFILE:
-        return own.columns, weight
-    kept = np.argpartition(weight, len(weight) - _MOST_PROFILE)[-_MOST_PROFILE:]
-    return own.columns[kept], weight[kept]
 
 
 def expanded(features: Floats) -> Floats:
@@ -188,21 +172,3 @@ def expanded(features: Floats) -> Floats:
     most = features.max(axis=0, initial=0.0)
     unit = np.divide(features, most, out=np.zeros_like(features), where=most > 0)
     return np.concatenate((unit, np.sqrt(unit)), axis=1)
-
-
-def ranked(
-    features: Floats, chosen: NDArray[np.bool_], weights: Floats, count: int, *, first: bool = False
-) -> tuple[Columns, Floats, Floats]:
-    """The best of the chosen candidates by `expanded(features[chosen]) @ weights`.
-
-    chosen   (c,)
-    weights  (2 f,)
-    count    so many, and whoever equals the last
-    first    whether what similar customers hold goes before all else
-    Returns  places in `features`, best first; utilities, to 9 decimals; what each member adds,
-             (places, len(MEMBERS)): the sum over members is the utility before such a lead
-    """
-    found: tuple[Columns, Floats, Floats] = rank(
-        features, chosen, weights, count, first, MEMBER_OF, len(MEMBERS)
-    )
-    return found

@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from models.recommend.heap_kernels import least_of, sift
 from models.recommend.kernels import compiled
 from models.recommend.repeat_kernels import repeats
 
@@ -24,127 +25,92 @@ TOGETHER: Final = 11
 POPULAR: Final = 13
 CONTENT: Final = 17
 _FEATURES: Final = 18
-#: What is said of an item while one customer's candidates are collected: a cache line an item.
-EVERY, RECENT, ALIKE, FOND, HELD, PLACE, SAID = 0, 1, 2, 3, 4, 5, 8
 
 
 @compiled
-def follow_twice(rows, weights, links, said, touched):
-    """Add up the links of some rows, each once (`EVERY`) and times its weight (`RECENT`).
+def follow_twice(rows, weights, links, place, out):
+    """Add up the links of some rows, each once and times its weight.
 
-    Returns  how many columns were touched; they are at the front of `touched`
+    place    int16 zeros, one a column, and so again after
+    out      columns; zeros for sums of the scores and sums of weight * score: to be zeroed again
+    Returns  how many columns there are, in `out` from 1 on
     """
-    starts, columns, scores, place, late_columns, late_scores, lengths = links
+    starts, columns, scores, late_place, late_columns, late_scores, lengths = links
     found = 0
     for q in range(len(rows)):
         row, weight = rows[q], max(weights[q], 0.0)
-        at = place[row] if row < len(place) else -1
+        at = late_place[row] if row < len(late_place) else -1
         if at >= 0:
             found = _follow(
-                late_columns[at], late_scores[at], 0, lengths[at], weight, said, touched, found
+                late_columns[at], late_scores[at], 0, lengths[at], weight, place, out, found
             )
         elif row < len(starts) - 1:
             found = _follow(
-                columns, scores, starts[row], starts[row + 1], weight, said, touched, found
+                columns, scores, starts[row], starts[row + 1], weight, place, out, found
             )
+    for t in range(1, found + 1):
+        place[out[0][t]] = 0
     return found
 
 
 @compiled
-def _follow(columns, scores, first, last, weight, said, touched, found):
-    for at in range(first, last):
+def _follow(columns, scores, first, last, weight, place, out, found):
+    touched, every, recent = out
+    for at in range(first, last):  # without a branch: whether an item is new cannot be foreseen
         column = columns[at]
-        if said[column, EVERY] == 0.0:
-            touched[found] = column
-            found += 1
-        said[column, EVERY] += scores[at]
-        said[column, RECENT] += weight * scores[at]
+        t = place[column]
+        found += t == 0
+        t = found if t == 0 else t
+        place[column], touched[t] = t, column
+        every[t] += scores[at]
+        recent[t] += weight * scores[at]
     return found
 
 
 @compiled
-def name_best(columns, said, by, most, allowed, out, named):
+def name_best(columns, scores, most, allowed, place, out, named):
     """Name the allowed columns of the `most` highest scores > 0 that are not named yet.
 
-    by      whose scores
+    place    (width,) int16: 1 + where a named column is in `out`, 0 = not named
     Returns the number of named columns, which are at the front of `out`
     """
-    values, usable = np.empty(len(columns)), np.empty(len(columns), dtype=np.int64)
-    kept = 0
+    heap, size = np.empty(most), 0
     for q in range(len(columns)):
-        column = columns[q]
-        score = said[column, by]
-        if score > 0.0 and allowed[column]:
-            values[kept], usable[kept] = score, column
-            kept += 1
-    least, ties = _least_of(values[:kept], most)
-    for q in range(kept):
-        if values[q] < least:
-            continue
-        if values[q] == least:
-            ties -= 1
-            if ties < 0:
-                continue
-        named = _name(usable[q], said, out, named)
+        if scores[q] > 0.0 and (size < most or scores[q] > heap[0]) and allowed[columns[q]]:
+            size = sift(heap, size, scores[q])
+    least, ties = heap[0] if size == most else 0.0, 0
+    for h in range(size):
+        ties += heap[h] == least
+    for q in range(len(columns)):
+        if scores[q] > 0.0 and scores[q] >= least and allowed[columns[q]]:
+            if scores[q] == least:
+                ties -= 1
+                if ties < 0:
+                    continue
+            named = _name(columns[q], place, out, named)
     return named
 
 
 @compiled
-def _name(column, said, out, named):
-    if said[column, PLACE] == 0.0:
+def _name(column, place, out, named):
+    if place[column] == 0:
         out[named] = column
         named += 1
-        said[column, PLACE] = named
+        place[column] = named
     return named
 
 
 @compiled
-def _least_of(values, most):
-    """The least of the `most` highest values, and how many of those equal it.
-
-    A heap of the highest so far, whose root is the least: most values are below it at once.
-    """
-    if len(values) <= most:
-        return 0.0, 0
-    heap = values[:most].copy()
-    for start in range(most // 2 - 1, -1, -1):
-        _sink(heap, start)
-    for q in range(most, len(values)):
-        if values[q] > heap[0]:
-            heap[0] = values[q]
-            _sink(heap, 0)
-    ties = 0
-    for q in range(most):
-        ties += heap[q] == heap[0]
-    return heap[0], ties
-
-
-@compiled
-def _sink(heap, at):
-    """Restore a heap (the least first) below one place."""
-    while True:
-        child = 2 * at + 1
-        if child >= len(heap):
-            return
-        if child + 1 < len(heap) and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[at] <= heap[child]:
-            return
-        heap[at], heap[child] = heap[child], heap[at]
-        at = child
-
-
-@compiled
-def name_all(columns, said, allowed, out, named):
+def name_all(columns, place, allowed, out, named):
     """Name allowed columns that are not named yet; the number of named ones."""
     for q in range(len(columns)):
         if allowed[columns[q]]:
-            named = _name(columns[q], said, out, named)
+            named = _name(columns[q], place, out, named)
     return named
 
 
 @compiled
-def like(profile, weights, terms, items, most_terms, term_total, term_touched, said, touched):
+def like(profile, weights, terms, items, most_terms, term_total, term_touched, alike, touched):
     """Add up, for each item, its cosine with the terms of the profile.
 
     terms, items  links from items to terms and back, each item at unit length
@@ -164,7 +130,7 @@ def like(profile, weights, terms, items, most_terms, term_total, term_touched, s
                 found += 1
             term_total[term] += weights[q] * scores[at]
     values = term_total[term_touched[:found]]
-    least, ties = _least_of(values, most_terms)
+    least, ties = least_of(values, most_terms)
     norm2 = 0.0
     kept = 0
     for t in range(found):
@@ -182,68 +148,92 @@ def like(profile, weights, terms, items, most_terms, term_total, term_touched, s
     for t in range(kept):
         for at in range(starts[term_touched[t]], starts[term_touched[t] + 1]):
             column = columns[at]
-            if said[column, ALIKE] == 0.0:
+            if alike[column] == 0.0:
                 touched[found] = column
                 found += 1
-            said[column, ALIKE] += values[t] / norm * scores[at]
+            alike[column] += values[t] / norm * scores[at]
     return found
 
 
 @compiled
-def collect(own, profile, weights, liked, shop, today, allowed, bounds, scratch):
+def collect(own, liked, shop, today, allowed, bounds, scratch):
     """Name the candidates of one customer, and write what every member says of them.
 
     own      columns, times, first, last, weight, fast, looked
-    profile  columns that companions and content start from, and their weights
     liked    columns, scores, holders
     shop     companions, terms and items (links each), trends (items, 4), popular columns,
              repeat shares and gaps by item, those of the shop
-    bounds   how many candidates of similar, together and content; terms of the profile
-    scratch  what is said of each item (zeros); three lists of columns; terms and their totals
+    bounds   how many candidates of similar, together and content; terms of the profile, and items
+             that together and content start from
+    scratch  of each item: content, place (zeros); companions and both their sums; two lists of
+             columns; totals of terms (zeros) and their list
     Returns  columns of the candidates, their features, bought, due, place among own, holders
     """
-    said, one, two, out, term_total, term_touched = scratch
+    alike, place, others, two, out, term_total, term_touched = scratch
     companions, terms, items, trends, popular, shares, gaps, shop_share, shop_gap = shop
-    most_similar, most_together, most_content, most_terms = bounds
-    touched = follow_twice(profile, weights, companions, said, one)
-    similar = like(profile, weights, terms, items, most_terms, term_total, term_touched, said, two)
+    most_similar, most_together, most_content, most_terms, most_profile = bounds
+    profile, weights = _profile(own, most_profile)
+    touched = follow_twice(profile, weights, companions, place, others)
+    similar = like(profile, weights, terms, items, most_terms, term_total, term_touched, alike, two)
     columns, scores, holders = liked
-    for q in range(len(columns)):
-        said[columns[q], FOND], said[columns[q], HELD] = scores[q], holders[q]
-    named = name_best(columns, said, FOND, most_similar, allowed, out, 0)
-    named = name_best(one[:touched], said, EVERY, most_together, allowed, out, named)
-    named = name_best(one[:touched], said, RECENT, most_together, allowed, out, named)
-    named = name_best(two[:similar], said, ALIKE, most_content, allowed, out, named)
-    named = name_all(popular, said, allowed, out, named)
-    named = name_all(own[0], said, allowed, out, named)
+    named = name_best(columns, scores, most_similar, allowed, place, out, 0)
+    one, every, recent = others[0][1:][:touched], others[1][1:][:touched], others[2][1:][:touched]
+    named = name_best(one, every, most_together, allowed, place, out, named)
+    named = name_best(one, recent, most_together, allowed, place, out, named)
+    total = alike[two[:similar]]
+    named = name_best(two[:similar], total, most_content, allowed, place, out, named)
+    named = name_all(popular, place, allowed, out, named)
+    named = name_all(own[0], place, allowed, out, named)
     features = np.zeros((named, _FEATURES))
-    holding = np.empty(named, dtype=np.int64)
+    holding = np.zeros(named, dtype=np.int64)
     for i in range(named):
         column = out[i]
-        holding[i] = said[column, HELD]
-        features[i, SIMILAR], features[i, SIMILAR + 1] = said[column, FOND], said[column, HELD]
-        features[i, TOGETHER] = said[column, EVERY]
-        features[i, TOGETHER + 1] = said[column, RECENT]
         if column < len(trends):
             for j in range(CONTENT - POPULAR):
                 features[i, POPULAR + j] = trends[column, j]
-        features[i, CONTENT] = said[column, ALIKE]
+        features[i, CONTENT] = alike[column]
+    for t in range(touched):
+        i = place[one[t]] - 1
+        if i >= 0:
+            features[i, TOGETHER], features[i, TOGETHER + 1] = every[t], recent[t]
+    for q in range(len(columns)):
+        i = place[columns[q]] - 1
+        if i >= 0:
+            holding[i] = holders[q]
+            features[i, SIMILAR], features[i, SIMILAR + 1] = scores[q], holders[q]
     bought, due = np.zeros(named, np.bool_), np.ones(named, np.bool_)
     mine = np.full(named, -1)
     repeated, ripe = np.empty((len(own[0]), OWN_HELD)), np.empty(len(own[0]), np.bool_)
     repeats(own, shares, gaps, shop_share, shop_gap, today, repeated, ripe)
     for q in range(len(own[0])):
-        i = int(said[own[0][q], PLACE]) - 1
+        i = place[own[0][q]] - 1
         if i >= 0:
             features[i, :OWN_HELD] = repeated[q]
             features[i, OWN_HELD], features[i, OWN_HELD + 1] = own[1][q] > 0, own[6][q]
             bought[i], due[i], mine[i] = own[1][q] > 0, ripe[q], q
-    for used in (one[:touched], two[:similar], out[:named]):
-        for q in range(len(used)):
-            said[used[q], :] = 0.0
-    for q in range(len(columns)):
-        said[columns[q], :] = 0.0
+    every[:], recent[:] = 0.0, 0.0
+    for t in range(similar):
+        alike[two[t]] = 0.0
+    for i in range(named):
+        place[out[i]] = 0
     return out[:named].copy(), features, bought, due, mine, holding
+
+
+@compiled
+def _profile(own, most):
+    """The heaviest own items, and their weights: what taste is read from."""
+    columns, weights = own[0], own[4] + own[6]
+    least, ties = least_of(weights, most)
+    if len(columns) <= most:
+        return columns, weights
+    kept = np.empty(most, dtype=np.int64)
+    size = 0
+    for q in range(len(columns)):
+        ties -= weights[q] == least
+        if weights[q] > least or (weights[q] == least and ties >= 0):
+            kept[size] = q
+            size += 1
+    return columns[kept], weights[kept]
 
 
 @compiled
@@ -258,16 +248,13 @@ def utilities(features, places, weights, most, utility):
     most[:] = 0.0
     for q in range(len(places)):
         for j in range(f):
-            value = features[places[q], j]
-            most[j] = max(most[j], value)
-    for q in range(len(places)):
-        total = 0.0
-        for j in range(f):
-            value = features[places[q], j]
-            if value > 0.0:
-                unit = value / most[j]
-                total += weights[j] * unit + weights[f + j] * np.sqrt(unit)
-        utility[q] = total
+            most[j] = max(most[j], features[places[q], j])
+    utility[:] = 0.0
+    for j in range(f):
+        if most[j] > 0.0:
+            for q in range(len(places)):
+                unit = features[places[q], j] / most[j]
+                utility[q] += weights[j] * unit + weights[f + j] * np.sqrt(unit)
 
 
 @compiled
@@ -313,9 +300,40 @@ def rank(features, chosen, weights, count, first, member_of, members):
 
 
 @compiled
+def listed(found, own, chosen, weights, count, first, member_of, members):
+    """Rank the chosen candidates of one list, and say what there is to say of the best.
+
+    found    columns, features, place among own (-1 = none), holders of each candidate
+    own      times, first and last day of purchase, looked of each own item
+    Returns  (best, 6) int64 column, similar customers who bought it, days of purchase, the first
+             and the last of them, whether it was looked at; utilities; what each member adds, to 4
+             decimals; the members by how much that is
+    """
+    columns, features, mine, holders = found
+    times, first_day, last_day, looked = own
+    places, utility, parts = rank(features, chosen, weights, count, first, member_of, members)
+    facts = np.zeros((len(places), 6), dtype=np.int64)
+    loudest = np.empty((len(places), members), dtype=np.int64)
+    for i in range(len(places)):
+        at = mine[places[i]]
+        facts[i, 0], facts[i, 1] = columns[places[i]], holders[places[i]]
+        if at >= 0:
+            facts[i, 2], facts[i, 3], facts[i, 4] = times[at], first_day[at], last_day[at]
+            facts[i, 5] = looked[at] > 0
+        for j in range(members):
+            parts[i, j] = np.rint(parts[i, j] * 1e4) / 1e4
+            to = j
+            while to > 0 and abs(parts[i, loudest[i, to - 1]]) < abs(parts[i, j]):
+                loudest[i, to] = loudest[i, to - 1]
+                to -= 1
+            loudest[i, to] = j
+    return facts, utility, parts, loudest
+
+
+@compiled
 def _highest(utility, count):
     """Places of the `count` highest utilities and of whoever equals the last, best first."""
-    least, _ = _least_of(utility, count)
+    least, _ = least_of(utility, count)
     every = len(utility) <= count
     found = np.empty(len(utility), dtype=np.int64)
     size = 0

@@ -7,7 +7,6 @@ t0 its days are; no cosine and no correlation can see that factor.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import frexp
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -122,8 +121,3 @@ def _scaled(value: Floats, start: NDArray[np.int64]) -> tuple[Floats, NDArray[np
     if len(held):
         exponent[held] = np.frexp(np.maximum.reduceat(value, start[held]))[1]
     return np.ldexp(value, -np.repeat(exponent, lengths)), exponent
-
-
-def exponent_of(largest: float) -> int:
-    """Return the exponent of a row by its largest idf-weighted value > 0."""
-    return frexp(largest)[1]

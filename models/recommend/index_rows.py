@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from math import ldexp, sqrt
+from math import ldexp
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -23,9 +23,7 @@ LEAST_SPARE: Final = 1_000
 SPARE_SHARE: Final = 0.2
 _FAR: Final = 30  # powers of two that a changed row's values may leave their first range by
 _CACHED: Final = 100_000
-_NO_ITEMS: Final = np.zeros(0, dtype=np.int32)
-_NO_WEIGHTS: Final = np.zeros(0)
-NO_ROW: Final = Row(_NO_ITEMS, _NO_WEIGHTS, *Bought.always(0))
+NO_ROW: Final = Row(np.zeros(0, dtype=np.int32), np.zeros(0), *Bought.always(0))
 
 
 def spare_slots(customers: int) -> int:
@@ -235,32 +233,25 @@ class IndexRows:
 
         row  of columns for which there is room (`widen`); an empty one removes the customer
         """
-        items, weights = row[:2]
         number = self._number.get(customer_id)
-        if not len(items):
+        if not len(row.columns):
             self._drop(customer_id, number)
             return
-        values = weights * self.idf[items]
-        exponent = index_base.exponent_of(float(values.max()))
-        old: tuple[Columns, Floats] = (_NO_ITEMS, _NO_WEIGHTS)
         if number is None:
             number = self._new_number(customer_id)
+            old = NO_ROW
         else:
-            old = self.overlay.row(number)[:2]
-            held = int(self.exponent[len(self.base.ids) + number])
-            exponent = held if abs(held - exponent) <= _FAR else exponent
-            if exponent != held:
-                self._clear(number)
-                old = (_NO_ITEMS, _NO_WEIGHTS)
+            old = self.overlay.row(number)
         slot = len(self.base.ids) + number
-        changed, _, now = difference(old, (items, weights))
-        scaled = np.ldexp(values, -exponent)
-        self.exponent[slot] = exponent
-        norm = sqrt(float(scaled @ scaled))
+        held = int(self.exponent[slot])
+        exponent, norm, total, changed, posted, stays = row_kernels.weigh(
+            *row[:2], self.idf, *old[:2], held, _FAR
+        )
+        if exponent != held and len(old.columns):
+            self._clear(number)
+        self.exponent[slot], self.total[slot] = exponent, total
         self.norm[slot], self.inv[slot] = ldexp(norm, exponent), 1 / norm
-        self.total[slot] = scaled.sum()
-        posted = np.ldexp(now * self.idf[changed], -exponent).astype(np.float32)
-        self.overlay.put(number, row, posted, changed, now > 0)
+        self.overlay.put(number, row, posted, changed, stays)
 
     def _new_number(self, customer_id: str) -> int:
         """Move a customer into the overlay, out of the base if it is there."""

@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from models.checks import DomainError, ShapeError, require
 from models.recommend import index_base, row_kernels
 from models.recommend.cooccurrence import K_COMPANIONS, Companions
-from models.recommend.customer_rows import Bought, Decay, Row, Rows
+from models.recommend.customer_rows import Bought, Decay, Row, Rows, heaviest, taken
 from models.recommend.index_base import Base
 from models.recommend.index_rows import Columns, IndexRows, spare_slots
 from models.recommend.interactions import ItemTable
@@ -138,7 +138,9 @@ class NeighborIndex:
             bought = Bought.always(rows.nnz)
         order = sorted(range(len(customers)), key=customers.__getitem__)
         ids = [customers[i] for i in order]
-        some = _heaviest(_sorted(Rows(rows, bought), np.array(order, dtype=np.int64)), known)
+        some = heaviest(
+            taken(Rows(rows, bought), np.array(order, dtype=np.int64)), known, MOST_ITEMS
+        )
         base = index_base.build(ids, some, known, spare_slots(len(ids)))
         unseen = most if idf_unseen is None else idf_unseen
         return cls(items, base, known, unseen, decay=decay)
@@ -161,7 +163,7 @@ class NeighborIndex:
         rows = self._rows
         own = rows.overlay.nbytes + self._nearest.nbytes + 2 * rows.idf.nbytes
         own += self.popularity.nbytes + self.companions.nbytes
-        return rows.base.nbytes, own + self._total.nbytes + self._holders.nbytes
+        return rows.base.nbytes, own + self._holders.nbytes
 
     @property
     def lists_nbytes(self) -> int:
@@ -299,7 +301,10 @@ class NeighborIndex:
         answers = []
         for customer_id in customer_ids:
             slot = self._rows.slot(customer_id)
-            slots, scores = self._nearest.nearest(self._nearest.query(slot), k, by, chosen)
+            if by is Similarity.COSINE and chosen is None:
+                slots, scores = self._nearest.cosines(slot, k)
+            else:
+                slots, scores = self._nearest.nearest(self._nearest.query(slot), k, by, chosen)
             if slot >= 0 and by is Similarity.COSINE and k >= self.watched:
                 full = len(scores) >= self.watched
                 self._rows.set_threshold(slot, float(scores[self.watched - 1]) if full else _ANY)
@@ -354,31 +359,14 @@ class NeighborIndex:
         self._found.clear()
         return names
 
-    def liked(self, near: Near, *, power: float = 1.0, by_idf: bool = False) -> Items:
-        """What similar customers hold: their rows at unit length times score ** power, added up.
-
-        by_idf   weigh the items of a row by their idf too
-        """
-        return self._spread(near.slots, near.scores**power, self._rows.norm if by_idf else _NO_NORM)
-
-    def unseen(
-        self, customer_id: str, similar: Sequence[tuple[str, float]], count: int
-    ) -> list[tuple[str, float]]:
-        """Return what similar customers hold and the customer does not: `liked` by idf.
-
-        Returns  (item id, score > 0), best first, equal scores by column; at most `count`
-        """
-        rows, slots = self._rows, self._rows.slots(who for who, _ in similar)
-        scores = np.array([score for _, score in similar], dtype=np.float64)
-        own = rows.row(rows.slot(customer_id)).columns
-        columns, best = np.zeros(count, dtype=np.int32), np.zeros(count)
-        found = row_kernels.spread_best(
-            slots[slots >= 0], scores[slots >= 0], rows.norm, rows.idf, own, rows.base_rows,
-            rows.overlay.rows, self._total, self._holders, self._touched, columns, best,
-        )  # fmt: skip
-        ids = self.items.ids
-        chosen = zip(columns[:found].tolist(), best[:found].tolist(), strict=True)
-        return [(ids[column], score) for column, score in chosen]
+    def liked(self, near: Near, *, power: float = 1.0) -> Items:
+        """What similar customers hold: their rows at unit length times score ** power, added up."""
+        rows, scores = self._rows, near.scores if power == 1.0 else near.scores**power
+        return Items(
+            *row_kernels.spread(
+                near.slots, scores, rows.base_rows, rows.overlay.rows, self._nearest.place
+            )
+        )
 
     def together(self, item_ids: Sequence[str], count: int) -> Items:
         """Return what goes well with some items: the cosine of buyers, added up over the items.
@@ -432,14 +420,6 @@ class NeighborIndex:
         scores = shared / np.sqrt(max(int(buyers[column]), many) * np.maximum(theirs, 1))
         return others, np.minimum(scores, 1.0), np.rint(shared).astype(np.int64)
 
-    def _spread(self, slots: NDArray[np.integer], scores: Floats, norm: Floats) -> Items:
-        rows = self._rows
-        found = row_kernels.spread_out(
-            slots, scores, norm, rows.idf, rows.base_rows, rows.overlay.rows,
-            self._total, self._holders, self._touched,
-        )  # fmt: skip
-        return Items(*found)
-
     def _widen(self) -> None:
         """Make room for items that joined the table since."""
         if self._rows.widen(len(self.items)):
@@ -449,41 +429,8 @@ class NeighborIndex:
         """Size the scratch arrays to the items that there is room for."""
         room = len(self._rows.idf)
         self.popularity.widen(room)
-        self._total = np.zeros(room)
         self._holders = np.zeros(room, dtype=np.int32)
         self._touched = np.zeros(room, dtype=np.int32)
 
 
-_NO_NORM: Final = np.zeros(0)
 _ANY: Final = 1e-30  # the threshold of a list that is not full: whoever is alike enters
-
-
-def _sorted(rows: Rows, order: NDArray[np.int64]) -> Rows:
-    """The rows in another sequence."""
-    weights, bought = rows
-    starts, lengths = weights.indptr[order], np.diff(weights.indptr)[order]
-    ends = np.cumsum(lengths)
-    take = np.repeat(starts - (ends - lengths), lengths) + np.arange(weights.nnz)
-    parts = weights.data[take], weights.indices[take], np.append(0, ends)
-    return Rows(
-        csr_array(parts, shape=weights.shape), Bought(bought.first[take], bought.last[take])
-    )
-
-
-def _heaviest(rows: Rows, idf: Floats) -> Rows:
-    """Cut rows to their `MOST_ITEMS` heaviest items."""
-    weights, bought = rows
-    lengths = np.diff(weights.indptr)
-    if lengths.max(initial=0) <= MOST_ITEMS:
-        return rows
-    kept = np.ones(weights.nnz, dtype=np.bool_)
-    for i in np.flatnonzero(lengths > MOST_ITEMS).tolist():
-        span = slice(weights.indptr[i], weights.indptr[i + 1])
-        weight = weights.data[span] * idf[weights.indices[span]]
-        light = np.argsort(-weight, kind="stable")[MOST_ITEMS:]
-        kept[weights.indptr[i] + light] = False
-    starts = np.concatenate(([0], np.cumsum(kept)))[weights.indptr]
-    parts = weights.data[kept], weights.indices[kept], starts
-    return Rows(
-        csr_array(parts, shape=weights.shape), Bought(bought.first[kept], bought.last[kept])
-    )

@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommend.customer_rows import Decay, Row
-from models.recommend.popularity_kernels import count_rows, swap_rows
+from models.recommend.popularity_kernels import count_rows, swap_rows, tell_all
 
 Floats: TypeAlias = NDArray[np.float64]
 
 #: Half-lives of the trends: what sold in a week, a fortnight, a quarter; whom items won in a month.
 HALF_LIVES_DAYS: Final = np.array([7.0, 14.0, 60.0, 30.0])
-_FORTNIGHT: Final = 1  # told as log(1 + it)
 _MOST_RISEN: Final = 256
 
 
@@ -43,6 +42,7 @@ class Popularity:
         self.trends = np.zeros_like(self._sums)
         self.buyers = np.zeros(items, dtype=np.int32)
         self.risen: list[int] = []
+        self._since = np.ones(len(HALF_LIVES_DAYS))
 
     @classmethod
     def of(cls, trends: Floats) -> Self:
@@ -72,15 +72,12 @@ class Popularity:
 
     def swap(self, old: Row, new: Row) -> None:
         """Take one row of a customer away and add another."""
-        changed = np.empty(len(old.columns) + len(new.columns), dtype=np.int64)
-        found = swap_rows(
+        changed = swap_rows(
             tuple(old), tuple(new), tuple(self._decay), HALF_LIVES_DAYS, self._sums, self.buyers,
-            changed,
+            self._since, self.trends,
         )  # fmt: skip
-        if found:
-            columns = changed[:found]
-            self.trends[columns] = self._told(self._sums[columns])
-            self.risen += columns.tolist()
+        if len(changed):
+            self.risen += changed.tolist()
             if len(self.risen) > _MOST_RISEN:
                 self.risen = []
 
@@ -91,12 +88,8 @@ class Popularity:
             self._retell()
 
     def _retell(self) -> None:
-        if self._sums.any():
-            self.trends = self._told(self._sums)
-            self.risen = []
-
-    def _told(self, sums: Floats) -> Floats:
         halves = (self._decay.t0_day - self._day) / HALF_LIVES_DAYS
-        told: Floats = sums * np.exp2(np.clip(halves, -400, 400))
-        told[:, _FORTNIGHT] = np.log1p(told[:, _FORTNIGHT])
-        return told
+        self._since = np.exp2(np.clip(halves, -400, 400))
+        if self._sums.any():
+            tell_all(self._sums, self._since, self.trends)
+            self.risen = []

@@ -7,9 +7,13 @@
 (array([[1., 1.]]), array([1], dtype=int32))
 """
 
+from typing import Final
+
 import numpy as np
 
 from models.recommend.kernels import compiled
+
+FORTNIGHT: Final = 1
 
 
 @compiled
@@ -39,8 +43,13 @@ def count_rows(row, decay, half_lives, sums, buyers):
 
 
 @compiled
-def swap_rows(old, new, decay, half_lives, sums, buyers, changed):
-    """Replace one row by another, where they differ; how many columns changed."""
+def swap_rows(old, new, decay, half_lives, sums, buyers, since, trends):
+    """Replace one row by another where they differ, and tell the trends of what changed.
+
+    since    (trends,) what each trend of a day has left of its sum
+    Returns  the columns that changed
+    """
+    changed = np.empty(len(old[0]) + len(new[0]), dtype=np.int64)
     a, b, found = 0, 0, 0
     while a < len(old[0]) or b < len(new[0]):
         one = old[0][a] if a < len(old[0]) else np.int32(2**31 - 1)
@@ -52,6 +61,46 @@ def swap_rows(old, new, decay, half_lives, sums, buyers, changed):
             if two <= one:
                 add_entry(1, b, new, decay, half_lives, sums, buyers)
             changed[found] = min(one, two)
+            tell(changed[found], sums, since, trends)
             found += 1
         a, b = a + int(one <= two), b + int(two <= one)
-    return found
+    return changed[:found]
+
+
+@compiled
+def tell(column, sums, since, trends):
+    """The trends of an item on a day; the one of a fortnight as log(1 + it)."""
+    for j in range(len(since)):
+        value = sums[column, j] * since[j]
+        trends[column, j] = np.log1p(value) if j == FORTNIGHT else value
+
+
+@compiled
+def tell_all(sums, since, trends):
+    """The trends of all items."""
+    for column in range(len(sums)):
+        tell(column, sums, since, trends)
+
+
+@compiled
+def relisted(listed, least, changed, trends, allowed):
+    """The popular columns after some trends changed: who rose joins, who sold out leaves.
+
+    listed  distinct columns; the same array where nothing changed
+    least   of each trend, what its best are above
+    """
+    gone = False
+    for column in changed:
+        if column >= len(allowed):
+            continue
+        sold, rose = False, False
+        for j in range(len(least)):
+            sold = sold or trends[column, j] > 0.0
+            rose = rose or trends[column, j] > least[j]
+        gone = gone or not sold
+        if rose and allowed[column] and not (listed == column).any():
+            listed = np.append(listed, column)
+    if not gone:
+        return listed
+    kept = np.array([trends[column].any() for column in listed])
+    return listed[kept]

@@ -42,8 +42,6 @@ def _search() -> list[tuple[str, float]]:
     index.take_nudges()
     near = index.similar(["b"], 1)[0]
     index.rows(index.customers())
-    index.unseen("b", near, 1)
-    index.liked(*index.near(["b"], 1), by_idf=True)
     index.together(["x"], 1)
     return near
 

@@ -1,6 +1,7 @@
 """Two lists per customer: what to buy again, and what is new; each item says why it is there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from math import exp
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -8,14 +9,8 @@ from numpy.typing import NDArray
 
 from models.checks import ShapeError, require
 from models.recommend.filters import NO_RULES, Rules, diverse, within_share
-from models.recommend.hybrid import (
-    MEMBERS,
-    Candidates,
-    Collector,
-    Liked,
-    ranked,
-)
-from models.recommend.hybrid_kernels import CONTENT, POPULAR, SIMILAR
+from models.recommend.hybrid import MEMBER_OF, MEMBERS, Collector, Liked
+from models.recommend.hybrid_kernels import CONTENT, POPULAR, SIMILAR, listed
 from models.recommend.model import Recommender, empty_recommender, from_state, to_state
 from models.recommend.reasons import habit, novelty
 from models.recommend.repeats import OwnItems, own_items
@@ -127,25 +122,45 @@ def recommend(
         shown = ~np.isin(found.columns, asked.hidden)
         again, new = again & shown, new & shown
     lists = (recommender.weights.buy_again, again), (recommender.weights.new_for_you, new)
+    offered = found.columns, found.features, found.own, found.holders
+    mine = own.times, own.first_day, own.last_day, own.looked
     made = []
     bounded = rules.item_share < 1 or rules.most_per_category > 0
     for weights, chosen in lists:
         wanted = len(chosen) if bounded else count
-        places, utility, parts = ranked(
-            found.features, chosen, weights, wanted, first=asked.segment is not None
-        )
-        columns = found.columns[places]
-        ids = [item_ids[column] for column in columns.tolist()]
-        best = _pick(utility.tolist(), ids, columns, count, asked.customer_id, categories, rules)
-        why = _reason(found, own, places[best], parts[best], asked)
-        made.append(_suggestions([ids[one] for one in best], utility[best], parts[best], why))
+        facts, utility, parts, loudest = listed(
+            offered, mine, chosen, weights, wanted, asked.segment is not None, MEMBER_OF,
+            len(MEMBERS),
+        )  # fmt: skip
+        told = [Told._make(row) for row in facts.tolist()]
+        ids = [item_ids[one.column] for one in told]
+        values = utility.tolist()
+        best = _pick(values, ids, told, count, asked.customer_id, categories, rules)
+        spoken = parts.tolist(), loudest.tolist()
+        made.append(_suggestions(best, ids, values, told, spoken, asked))
     return Recommendations(*made)
+
+
+class Told(NamedTuple):
+    """What is known of an item of a list.
+
+    holders           similar customers who bought it
+    times, first_day, last_day  days of the customer's purchases
+    looked            whether the customer did at least look
+    """
+
+    column: int
+    holders: int
+    times: int
+    first_day: int
+    last_day: int
+    looked: int
 
 
 def _pick(
     utility: Sequence[float],
     ids: Sequence[str],
-    columns: NDArray[np.int64],
+    told: Sequence[Told],
     count: int,
     customer_id: str,
     categories: Sequence[str],
@@ -155,40 +170,32 @@ def _pick(
     ranks = sorted(range(len(ids)), key=lambda place: (-utility[place], ids[place]))
     if rules.item_share < 1:
         ranks = [one for one in ranks if within_share(customer_id, ids[one], rules.item_share)]
-    kinds = [categories[c] for c in columns.tolist()] if rules.most_per_category else []
+    kinds = [categories[one.column] for one in told] if rules.most_per_category else []
     return diverse(ranks, kinds, rules.most_per_category, count)
 
 
-def _reason(
-    found: Candidates, own: OwnItems, places: NDArray[np.int64], parts: Floats, asked: Asked
-) -> Callable[[int], str]:
-    mine, holders = found.own[places].tolist(), found.holders[places].tolist()
-    said = parts.tolist()
-
-    def why(i: int) -> str:
-        at = mine[i]
-        if at >= 0 and own.times[at]:
-            first, last = int(own.first_day[at]), int(own.last_day[at])
-            return habit(int(own.times[at]), first, last, asked.today)
-        looked = at >= 0 and bool(own.looked[at])
-        return novelty(said[i], holders=holders[i], looked=looked, segment=asked.segment)
-
-    return why
-
-
 def _suggestions(
-    ids: Sequence[str], utility: Floats, parts: Floats, why: Callable[[int], str]
+    best: Sequence[int],
+    ids: Sequence[str],
+    utility: Sequence[float],
+    told: Sequence[Told],
+    spoken: tuple[list[list[float]], list[list[int]]],
+    asked: Asked,
 ) -> list[Suggestion]:
-    if not ids:
-        return []
-    odds = np.maximum(np.exp(utility - utility[0]), _LEAST_SCORE).tolist()
+    """The chosen of the ranked items, best first.
+
+    spoken  of each item what every member adds, and the members by how much that is
+    """
     made = []
-    for i, row in enumerate(parts.round(4).tolist()):
-        said = [pair for pair in zip(MEMBERS, row, strict=True) if pair[1]]
-        said.sort(key=_loudness, reverse=True)
-        made.append(Suggestion(ids[i], odds[i], why(i), tuple(said)))
+    parts, loudest = spoken
+    for i in best:
+        one, said = told[i], parts[i]
+        if one.times:
+            why = habit(one.times, one.first_day, one.last_day, asked.today)
+        else:
+            looked, segment = bool(one.looked), asked.segment
+            why = novelty(said, holders=one.holders, looked=looked, segment=segment)
+        odds = max(exp(utility[i] - utility[best[0]]), _LEAST_SCORE)
+        members = tuple([(MEMBERS[j], said[j]) for j in loudest[i] if said[j]])
+        made.append(Suggestion(ids[i], odds, why, members))
     return made
-
-
-def _loudness(part: tuple[str, float]) -> float:
-    return abs(part[1])

@@ -14,6 +14,7 @@ from models.recommend.kernels import compiled
 EARLIEST: Final = 0.2
 _RECENT_DAYS: Final = 60.0
 _RATE_DAYS: Final = 30.0  # added to the span, so that one purchase is no rate of one a day
+UNORDERED, IMPOSSIBLE = -1, -2
 _GAP_WEIGHT: Final = 2.0  # gaps of the item that count beside the customer's own
 
 
@@ -53,18 +54,58 @@ def repeats(own, shares, gaps, shop_share, shop_gap, today, said, due):
 
 
 @compiled
-def gather(column, day, weight, half_life, rate, out_column, times, first, last, sums):
+def gather(column, day, weight, half_life, rate):
     """Gather a customer's interactions by item.
 
-    column, day, weight  (e,) rising by column, then day; weight >= 1 = bought on that day
-    rate                 what an item's weight shrinks by with every later day of purchases
-    sums                 (3, e) out: decayed, by days of purchases, of other signals
-    Returns              the number of items; days of purchases plus other interactions
+    column, day, weight  (e,) weight >= 1 = bought on that day
+    rate     what an item's weight shrinks by with every later day of purchases
+    Returns  of each item: column, days of purchases, the first and the last of them, weight decayed
+             by days, by days of purchases, of other signals; then days of purchases plus other
+             interactions: UNORDERED unless they rise by column, then day; IMPOSSIBLE where a weight
+             is not >= 0 and finite
     """
-    newest, count = day[0], 0
-    trips = np.empty(len(day), dtype=np.int64)
+    e = len(column)
+    item, times, first, last = np.empty((4, e), dtype=np.int64)
+    decayed, fast, looked = np.empty((3, e))
+    trips, powers = _trips(day, weight, rate)
+    newest = day.max() if e else 0
+    found, others = -1, 0
+    for q in range(e):
+        if not 0.0 <= weight[q] < np.inf:
+            return item, times, first, last, decayed, fast, looked, IMPOSSIBLE
+    for q in range(e):
+        new = q == 0 or column[q] != column[q - 1]
+        if q > 0 and (column[q] < column[q - 1] or (not new and day[q] < day[q - 1])):
+            return item, times, first, last, decayed, fast, looked, UNORDERED
+        if new:
+            found += 1
+            item[found] = column[q]
+            times[found], first[found], last[found] = 0, 0, 0
+            decayed[found], fast[found], looked[found] = 0.0, 0.0, 0.0
+        value = weight[q] * 2.0 ** ((day[q] - newest) / half_life)
+        if weight[q] >= 1:
+            if times[found] == 0:
+                first[found] = day[q]
+            times[found] += 1
+            last[found] = day[q]
+            decayed[found] += value
+            later = len(trips) - 1 - np.searchsorted(trips, day[q])
+            fast[found] += powers[later]
+        else:
+            others += 1
+            looked[found] += value
+    w = found + 1
+    events = len(trips) + others
+    return (
+        item[:w], times[:w], first[:w], last[:w], decayed[:w], fast[:w], looked[:w], events,
+    )  # fmt: skip
+
+
+@compiled
+def _trips(day, weight, rate):
+    """The days of purchases, rising, and powers of the rate, one more than they are."""
+    trips, count = np.empty(len(day), dtype=np.int64), 0
     for q in range(len(day)):
-        newest = max(newest, day[q])
         if weight[q] >= 1:
             trips[count] = day[q]
             count += 1
@@ -74,24 +115,7 @@ def gather(column, day, weight, half_life, rate, out_column, times, first, last,
         if q == 0 or trips[q] != trips[q - 1]:
             trips[distinct] = trips[q]
             distinct += 1
-    trips = trips[:distinct]
     powers = np.ones(distinct + 1)
     for q in range(1, len(powers)):
         powers[q] = powers[q - 1] * rate
-    found = -1
-    for q in range(len(column)):
-        if q == 0 or column[q] != column[q - 1]:
-            found += 1
-            out_column[found] = column[q]
-        decayed = weight[q] * 2.0 ** ((day[q] - newest) / half_life)
-        if weight[q] >= 1:
-            if times[found] == 0:
-                first[found] = day[q]
-            times[found] += 1
-            last[found] = day[q]
-            sums[0, found] += decayed
-            later = distinct - 1 - np.searchsorted(trips, day[q])
-            sums[1, found] += powers[max(later, 0)]
-        else:
-            sums[2, found] += decayed
-    return found + 1, distinct + len(day) - count
+    return trips[:distinct], powers

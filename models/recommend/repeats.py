@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.checks import require, same_shape
 from models.recommend.interactions import Interactions
-from models.recommend.repeat_kernels import gather, repeats
+from models.recommend.repeat_kernels import IMPOSSIBLE, UNORDERED, gather, repeats
 
 Floats: TypeAlias = NDArray[np.float64]
 Days: TypeAlias = NDArray[np.int64]
@@ -114,36 +114,23 @@ def own_items(
     >>> tea.times, tea.weight, tea.fast
     (array([2]), array([1.5]), array([1.85]))
     """
-    same_shape(columns=columns, days=days, weights=weights)
-    require(np.isfinite(weights) & (weights >= 0), "event weights are finite and >= 0")
-    if not len(columns):
-        none, zero = np.zeros(0, dtype=np.int64), np.zeros(0)
-        return OwnItems(none, none, none, none, zero, zero, zero)
-    column, day = columns.astype(np.int64), days.astype(np.int64)
-    weight = weights.astype(np.float64)
-    if not _rises(column, day):
+    if not len(columns) == len(days) == len(weights):
+        same_shape(columns=columns, days=days, weights=weights)
+    column, day = columns.astype(np.int64, copy=False), days.astype(np.int64, copy=False)
+    weight = weights.astype(np.float64, copy=False)
+    found = OwnItems._make(gather(column, day, weight, half_life_days, _PER_PURCHASE_DAY))
+    if found.events == UNORDERED:
         order = np.lexsort((day, column))
         column, day, weight = column[order], day[order], weight[order]
-    e = len(column)
-    item, times, first, last = np.zeros((4, e), dtype=np.int64)
-    sums = np.zeros((3, e))
-    w, events = gather(
-        column, day, weight, half_life_days, _PER_PURCHASE_DAY, item, times, first, last, sums
-    )
-    decayed, fast, looked = sums[:, :w]
-    found = OwnItems(item[:w], times[:w], first[:w], last[:w], decayed, fast, looked, events)
-    if w <= MOST_OWN:
+        found = OwnItems._make(gather(column, day, weight, half_life_days, _PER_PURCHASE_DAY))
+    if found.events == IMPOSSIBLE:
+        require(np.isfinite(weight) & (weight >= 0), "event weights are finite and >= 0")
+    if len(found.columns) <= MOST_OWN:
         return found
-    starts = np.searchsorted(column, item[:w])
+    starts = np.searchsorted(column, found.columns)
     latest = np.maximum.reduceat(day, starts)
     kept = np.sort(np.argsort(-latest, kind="stable")[:MOST_OWN])
-    return OwnItems._make([*(part[kept] for part in found[:-1]), events])
-
-
-def _rises(column: Days, day: Days) -> bool:
-    """Whether events rise by column, then day."""
-    steps = np.diff(column)
-    return bool(((steps > 0) | ((steps == 0) & (np.diff(day) >= 0))).all())
+    return OwnItems._make([*(part[kept] for part in found[:-1]), found.events])
 
 
 def due_items(own: OwnItems, habits: RepeatHabits, today: int) -> NDArray[np.bool_]:

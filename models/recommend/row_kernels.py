@@ -11,6 +11,8 @@ customer bought the item, 0 = never.
 ([3, 5], [1.0, 4.0], [2.0, 0.0])
 """
 
+from math import frexp, ldexp
+
 import numpy as np
 
 from models.recommend.kernels import compiled
@@ -77,66 +79,52 @@ def put_postings(slot, items, values, kept, postings, room, end):
 
 
 @compiled
-def _spread_row(start, end, item, weight, last, factor, idf, total, holders, touched, found):
-    """Spread one row; a factor < 0: at its own unit length times that, without idf."""
-    plain = factor < 0
-    if plain:
-        norm2 = 0.0
-        for at in range(start, end):
-            norm2 += weight[at] * weight[at]
-        factor = -factor / np.sqrt(norm2) if norm2 > 0 else 0.0
-    for at in range(start, end):
-        column = item[at]
-        if total[column] == 0.0:
-            touched[found] = column
-            found += 1
-        holders[column] += last[at] > 0
-        total[column] += factor * weight[at] if plain else factor * weight[at] * idf[column]
-    return found
+def spread(slots, scores, base, overlay, place):
+    """Add up the rows of some slots, each at unit length and times its score.
 
-
-@compiled
-def spread(slots, scores, norm, idf, base, overlay, total, holders, touched):
-    """Add each slot's row, idf-weighted, over its norm and times its score, to `total`.
-
-    norm           (slots,) of idf-weighted rows; empty: idf is left out, of norms too
-    total          float64 zeros, one an item; `holders` int32 zeros: how many slots bought it
-    Returns        how many items were touched; they are at the front of `touched`
+    place    int32 zeros, one an item, and so again after
+    Returns  distinct items, their sums, and how many of the slots bought each
     """
     b_start, b_item, b_weight, _, b_last = base
     o_start, o_length, o_item, o_weight, _, o_last = overlay
     rows = len(b_start) - 1
+    most = 0
+    for c in range(len(slots)):
+        slot = slots[c]
+        most += o_length[slot - rows] if slot >= rows else b_start[slot + 1] - b_start[slot]
+    out = np.empty(most + 1, np.int32), np.zeros(most + 1), np.zeros(most + 1, np.int32)
     found = 0
     for c in range(len(slots)):
         slot = slots[c]
-        factor = -scores[c]
-        if len(norm) > 0:
-            factor = scores[c] / norm[slot] if norm[slot] > 0 else 0.0
         if slot < rows:
-            found = _spread_row(
-                b_start[slot], b_start[slot + 1], b_item, b_weight, b_last, factor,
-                idf, total, holders, touched, found,
-            )  # fmt: skip
+            first, end = b_start[slot], b_start[slot + 1]
+            found = _add_row(first, end, b_item, b_weight, b_last, scores[c], place, out, found)
         else:
             first = o_start[slot - rows]
-            found = _spread_row(
-                first, first + o_length[slot - rows], o_item, o_weight, o_last, factor,
-                idf, total, holders, touched, found,
-            )  # fmt: skip
-    return found
+            end = first + o_length[slot - rows]
+            found = _add_row(first, end, o_item, o_weight, o_last, scores[c], place, out, found)
+    items, sums, holders = out
+    for t in range(1, found + 1):
+        place[items[t]] = 0
+    return items[1 : found + 1], sums[1 : found + 1], holders[1 : found + 1]
 
 
 @compiled
-def spread_out(slots, scores, norm, idf, base, overlay, total, holders, touched):
-    """`spread`, taken out of the scratch arrays: items, their totals, their holders."""
-    found = spread(slots, scores, norm, idf, base, overlay, total, holders, touched)
-    items, totals = touched[:found].copy(), np.empty(found)
-    held = np.empty(found, dtype=np.int32)
-    for t in range(found):
-        item = items[t]
-        totals[t], held[t] = total[item], holders[item]
-        total[item], holders[item] = 0.0, 0
-    return items, totals, held
+def _add_row(first, end, item, weight, last, score, place, out, found):
+    items, sums, holders = out
+    norm2 = 0.0
+    for at in range(first, end):
+        norm2 += weight[at] * weight[at]
+    factor = score / np.sqrt(norm2) if norm2 > 0 else 0.0
+    for at in range(first, end):  # without a branch: whether an item is new cannot be foreseen
+        column = item[at]
+        t = place[column]
+        found += t == 0
+        t = found if t == 0 else t
+        place[column], items[t] = t, column
+        sums[t] += factor * weight[at]
+        holders[t] += last[at] > 0
+    return found
 
 
 @compiled
@@ -166,36 +154,6 @@ def holders_of(item, inv, base, overlay, out):
 
 
 @compiled
-def spread_best(slots, scores, norm, idf, own, base, overlay, total, holders, touched, items, best):
-    """`spread`, then write the best items, best first, equal scores by item; how many there are.
-
-    own  items that are left out. `total` and `holders` are zeros again
-    """
-    found = spread(slots, scores, norm, idf, base, overlay, total, holders, touched)
-    for q in range(len(own)):
-        total[own[q]] = 0.0
-    size = 0
-    for t in range(found):
-        item = touched[t]
-        score = total[item]
-        total[item], holders[item] = 0.0, 0
-        if score <= 0:
-            continue
-        at = size
-        if size == len(items):
-            if size == 0 or best[-1] > score or (best[-1] == score and items[-1] < item):
-                continue
-            at = size - 1
-        else:
-            size += 1
-        while at > 0 and (best[at - 1] < score or (best[at - 1] == score and items[at - 1] > item)):
-            best[at], items[at] = best[at - 1], items[at - 1]
-            at -= 1
-        best[at], items[at] = score, item
-    return size
-
-
-@compiled
 def difference(old_items, old_values, new_items, new_values, out_items, out_old, out_new):
     """Write where two rows (items rising) differ, 0 for an item that one lacks; how many items."""
     a, b, found = 0, 0, 0
@@ -214,6 +172,40 @@ def difference(old_items, old_values, new_items, new_values, out_items, out_old,
                 continue
         found += 1
     return found
+
+
+@compiled
+def weigh(items, weights, idf, old_items, old_weights, held, far):
+    """Weigh a row for its postings, and find where they change.
+
+    held     exponent of the postings that there are; it stays while values are within 2 ** far
+    Returns  the exponent; norm and sum of the values, which are weight * idf / 2 ** exponent; items
+             whose posting changes, to which value, and whether they stay in the row. Where the
+             exponent is another one than `held`, those are all of the row's
+    """
+    most = 0.0
+    for q in range(len(items)):
+        most = max(most, weights[q] * idf[items[q]])
+    exponent = frexp(most)[1]
+    same = len(old_items) > 0 and abs(held - exponent) <= far
+    exponent = held if same else exponent
+    norm2, total = 0.0, 0.0
+    for q in range(len(items)):
+        value = ldexp(weights[q] * idf[items[q]], -exponent)
+        norm2 += value * value
+        total += value
+    room = len(items) + len(old_items)
+    changed, before = np.empty(room, dtype=np.int32), np.empty(room)
+    after = np.empty(room)
+    kept_items, kept_weights = old_items, old_weights
+    if not same:
+        kept_items, kept_weights = old_items[:0], old_weights[:0]
+    found = difference(kept_items, kept_weights, items, weights, changed, before, after)
+    posted, stays = np.empty(found, dtype=np.float32), np.empty(found, dtype=np.bool_)
+    for q in range(found):
+        posted[q] = ldexp(after[q] * idf[changed[q]], -exponent)
+        stays[q] = after[q] > 0
+    return exponent, np.sqrt(norm2), total, changed[:found], posted, stays
 
 
 @compiled

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommend import kernels
+from models.recommend import crossing_kernels, score_kernels, search_kernels
 from models.recommend.index_rows import Columns, IndexRows, difference
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -33,9 +33,9 @@ class Similarity(IntEnum):
     EUCLIDEAN  1 / (1 + distance)
     """
 
-    COSINE = kernels.COSINE
-    PEARSON = kernels.PEARSON
-    EUCLIDEAN = kernels.EUCLIDEAN
+    COSINE = score_kernels.COSINE
+    PEARSON = score_kernels.PEARSON
+    EUCLIDEAN = score_kernels.EUCLIDEAN
 
 
 class TwoStage(NamedTuple):
@@ -58,11 +58,6 @@ class Query(NamedTuple):
     values: Floats
 
 
-def _slack(query: Query) -> float:
-    """The relative error of float32 sums of so many terms, all of one sign."""
-    return 6e-8 * (len(query.items) + 8)
-
-
 class Nearest:
     """Searches the rows of one index. One search at a time: it has one set of scratch arrays.
 
@@ -80,18 +75,26 @@ class Nearest:
 
     def __init__(self, rows: IndexRows) -> None:
         self._rows = rows
+        self._acc, self._place = np.zeros(0, np.float32), np.zeros(0, np.int32)
         self._fit()
+
+    @property
+    def place(self) -> NDArray[np.int32]:
+        """Zeros, one an item: for whoever leaves them so."""
+        self._fit()
+        return self._place
 
     def _fit(self) -> None:
         """Size the scratch arrays to the slots and items that there are."""
         slots, items = len(self._rows.inv), len(self._rows.idf)
+        if len(self._acc) == slots and len(self._place) == items:
+            return
         self._acc = np.zeros(slots, dtype=np.float32)
         self._other = np.zeros(slots, dtype=np.float32)
         self._keys = np.zeros(slots, dtype=np.float32)
         self._touched = np.zeros(slots, dtype=np.int32)
         self._crossing = np.zeros(slots, dtype=np.int32)
-        self._mark = np.zeros(items)
-        self._seen = np.zeros(items, dtype=np.int32)
+        self._place = np.zeros(items, dtype=np.int32)
 
     @property
     def nbytes(self) -> int:
@@ -112,31 +115,27 @@ class Nearest:
         """
         if not len(query.items) or k == 0:
             return self._touched[:0], np.zeros(0)
-        if similarity is Similarity.COSINE and two_stage is None:
-            answer = self._cosines(query, k)
-            if answer is not None:
-                return answer
         scaled, exponent, found = self._scan(query, two_stage)
         wanted = k if two_stage is None else max(k, two_stage.candidates)
         slots = self._select(query, scaled, exponent, found, wanted, similarity)
         scores = self._score(query, slots, similarity)
         return self._rank(slots, scores, k)
 
-    def _cosines(self, query: Query, k: int) -> tuple[Slots, Floats] | None:
-        """`nearest` in one compiled call; None where that cannot tell."""
+    def cosines(self, slot: int, k: int) -> tuple[Slots, Floats]:
+        """`nearest` of a slot by cosine, in one compiled call where that can tell."""
         rows = self._rows
-        if len(self._acc) != len(rows.inv) or len(self._mark) != len(rows.idf):
-            self._fit()
-        base, overlay = rows.base_postings, rows.overlay.postings
-        if kernels.posted(query.items, base[0], overlay[1]) > SCAN_LIMIT:
-            return None
+        if slot < 0 or k == 0:
+            return self._touched[:0], np.zeros(0)
+        self._fit()
         slots, scores = np.empty(k, dtype=np.int32), np.empty(k)
-        found = kernels.nearest_cosines(
-            query.slot, query[1:], _slack(query), (base, overlay), rows.inv,
-            (rows.base_rows, rows.overlay.rows), rows.norm, rows.idf, rows.late_places,
-            (self._acc, self._touched, self._keys, self._mark), slots, scores,
+        found = search_kernels.nearest_cosines(
+            slot, rows.row(slot)[:2], SCAN_LIMIT, (rows.base_postings, rows.overlay.postings),
+            rows.inv, (rows.base_rows, rows.overlay.rows), rows.norm, rows.idf, rows.late_places,
+            (self._acc, self._touched, self._keys, self._place), slots, scores,
         )  # fmt: skip
-        return None if found < 0 else (slots[:found], scores[:found])
+        if found < 0:
+            return self.nearest(self.query(slot), k, Similarity.COSINE)
+        return slots[:found], scores[:found]
 
     def crossed(self, query: Query, old: tuple[Columns, Floats]) -> Slots:
         """Slots whose list the query's owner enters or leaves, now that the row is no longer `old`.
@@ -157,7 +156,7 @@ class Nearest:
         norms[1] = 1 / np.sqrt(earlier @ earlier) if len(earlier) else 0.0
         change = items, np.ldexp(was - now, -exponent).astype(np.float32)
         rows = self._rows
-        count = kernels.moved(
+        count = crossing_kernels.moved(
             change, self._acc, self._touched, found, query.slot, norms, rows.inv, rows.threshold,
             rows.base_postings, rows.overlay.postings, self._other, self._crossing,
         )  # fmt: skip
@@ -170,8 +169,7 @@ class Nearest:
         Returns  the query's values over a power of two, that power, how many slots were touched
         """
         rows = self._rows
-        if len(self._acc) != len(rows.inv) or len(self._mark) != len(rows.idf):
-            self._fit()
+        self._fit()
         exponent = frexp(float(query.values.max()))[1]
         scaled = np.ldexp(query.values, -exponent)
         items, values = query.items, scaled.astype(np.float32)
@@ -185,7 +183,7 @@ class Nearest:
             order = np.argsort(held, kind="stable")
             order = order[: max(1, int(np.searchsorted(np.cumsum(held[order]), SCAN_LIMIT)))]
             items, values = items[order], values[order]
-        found = kernels.accumulate(
+        found = search_kernels.accumulate(
             items, values, rows.base_postings, rows.overlay.postings, self._acc, self._touched
         )
         return scaled, exponent, found
@@ -203,21 +201,21 @@ class Nearest:
     ) -> Slots:
         """Slots that may be among the k nearest; zeroes `_acc`."""
         rows = self._rows
-        slack = _slack(query)
+        slack = search_kernels.relative_error(len(query.items))
         own2 = float(scaled @ scaled)
         common: tuple[Any, ...] = self._acc, self._touched, found, query.slot, rows.inv
         if by is Similarity.COSINE:
             heap32 = np.zeros(k, dtype=np.float32)
-            kept = kernels.select_cosine(*common, heap32, slack, self._keys)
+            kept = search_kernels.select_cosine(*common, heap32, slack, self._keys)
         elif by is Similarity.PEARSON:
             own_inv, own1 = 1 / np.sqrt(own2), float(scaled.sum())
             count = max(1, self.items)
-            kept = kernels.select_centered(
+            kept = search_kernels.select_centered(
                 *common, rows.total, own1, own_inv, count, np.zeros(k), slack
             )
         else:
             norm2 = float(query.values @ query.values)
-            kept = kernels.select_near(
+            kept = search_kernels.select_near(
                 self._acc,
                 self._touched,
                 query.slot,
@@ -234,14 +232,14 @@ class Nearest:
         rows, scores = self._rows, np.zeros(len(slots))
         if by is Similarity.COSINE:
             unit = query.values / rows.norm[query.slot]
-            kernels.cosines(
-                slots, query.items, unit, self._mark, rows.idf, rows.norm, rows.base_rows,
+            score_kernels.cosines(
+                slots, query.items, unit, self._place, rows.idf, rows.norm, rows.base_rows,
                 rows.overlay.rows, scores,
             )  # fmt: skip
             return np.minimum(scores.round(DECIMALS), 1.0)
-        kernels.rescore(
-            slots, int(by), query.items, query.values, max(1, self.items), self._mark, self._seen,
-            rows.idf, rows.base_rows, rows.overlay.rows, scores,
+        score_kernels.rescore(
+            slots, int(by), query.items, query.values, max(1, self.items), self._place, rows.idf,
+            rows.base_rows, rows.overlay.rows, scores,
         )  # fmt: skip
         return np.minimum(scores.round(DECIMALS), 1.0)
 

@@ -5,11 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from models.recommend.hybrid import FEATURES, MEMBER_OF, MEMBERS, expanded, ranked
-from models.recommend.hybrid_kernels import PLACE, SAID, name_all, name_best
+from models.recommend.hybrid import FEATURES, MEMBER_OF, MEMBERS, expanded
+from models.recommend.hybrid_kernels import name_all, name_best, rank
 from models.recommend.repeats import own_items
 
 F = len(FEATURES)
+
+
+def ranked(features, chosen, weights, count, *, first=False):
+    return rank(features, chosen, weights, count, first, MEMBER_OF, len(MEMBERS))
+
+
 SCORES = st.sampled_from([0.0, 0.25, 1.0, 1.0, 3.5]) | st.floats(0, 1e6)
 
 
@@ -60,17 +66,16 @@ def test_the_best_allowed_columns_are_named_once(scores, most, data):
     some = st.lists(st.integers(0, width - 1), unique=True, max_size=width)
     columns, before = np.array(data.draw(some), np.int32), np.array(data.draw(some), np.int64)
     allowed = np.array(data.draw(st.lists(st.booleans(), min_size=width, max_size=width)))
-    said, out = np.zeros((width, SAID)), np.zeros(width, np.int64)
-    said[:, 0] = scores
-    named = name_all(before, said, allowed, out, 0)
+    place, out = np.zeros(width, np.int16), np.zeros(width, np.int64)
+    named = name_all(before, place, allowed, out, 0)
     assert out[:named].tolist() == [one for one in before if allowed[one]]
     first = out[:named].tolist()
-    named = name_best(columns, said, 0, most, allowed, out, named)
+    named = name_best(columns, scores[columns], most, allowed, place, out, named)
     usable = [one for one in columns if allowed[one] and scores[one] > 0]
     best = sorted((scores[one] for one in usable), reverse=True)[:most]
     told = out[:named].tolist()
     assert len(set(told)) == named
-    assert said[told, PLACE].tolist() == list(range(1, named + 1))
+    assert place[told].tolist() == list(range(1, named + 1))
     added = [one for one in usable if one in told]
     new = [one for one in told if one not in first]
     assert set(new) <= set(usable)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from models.recommend import kernels, preparing, similarity
+from models.recommend import kernels, preparing, search_kernels, similarity
 from models.recommend.interactions import ItemTable
 from models.recommend.neighbors import MOST_ITEMS, NeighborIndex
 from worker import serve
@@ -34,8 +34,8 @@ def test_a_customer_with_a_hundred_thousand_interactions_costs_what_a_thousand_d
     index.update("heavy", ids, weights)  # once for the items that are new
     start = time.process_time()
     index.update("heavy", ids, weights, watch=True)
-    (near,) = index.similar(["heavy"], 50)
-    index.unseen("heavy", near, 20)
+    (near,) = index.near(["heavy"], 50)
+    index.liked(near)
     index.take_nudges()
     assert time.process_time() - start < 1.0
     row = index.rows(["heavy"])
@@ -52,20 +52,16 @@ def test_beyond_so_many_postings_the_common_items_find_nobody(monkeypatch):
     assert all(exact[name] == score for name, score in some)
 
 
-def test_unseen_items_are_those_of_neighbors_by_their_score():
+def test_what_similar_customers_hold_is_the_sum_of_their_rows_by_their_score():
     rows = np.array([[1.0, 0, 0, 0], [1.0, 1.0, 0, 0], [1.0, 1.0, 2.0, 0], [0, 0, 0, 1.0]])
     index = NeighborIndex.build(list("abcd"), ItemTable("wxyz"), csr_array(rows))
-    (near,) = index.similar(["a"], 3)
-    found = index.unseen("a", near, 5)
-    score = dict(near)
-    expected = {
-        "x": score["b"] / np.sqrt(2) + score["c"] / np.sqrt(6),
-        "y": 2 * score["c"] / np.sqrt(6),
-    }
-    assert [item for item, _ in found] == sorted(expected, key=expected.get, reverse=True)
-    assert all(abs(expected[item] - value) < 1e-12 for item, value in found)
-    assert index.unseen("a", near, 1) == found[:1]
-    assert index.unseen("nobody", [], 5) == []
+    (near,) = index.near(["a"], 3)
+    score = dict(index.named(near))
+    b, c = score["b"] / np.sqrt(2), score["c"] / np.sqrt(6)
+    found = index.liked(near)
+    assert found.columns.tolist() == [0, 1, 2]
+    assert found.scores == pytest.approx([b + c, b + c, 2 * c], rel=1e-12)
+    assert found.holders.tolist() == [2, 2, 1]
 
 
 def test_kernels_that_were_compiled_before_are_ready_within_five_seconds():
@@ -81,7 +77,7 @@ def test_a_worker_that_cannot_compile_says_so_and_ends(monkeypatch):
     def broken(*_):
         raise OSError("no compiler for this processor")
 
-    monkeypatch.setattr(kernels, "accumulate", broken)
+    monkeypatch.setattr(search_kernels, "nearest_cosines", broken)
     with pytest.raises(kernels.KernelError, match="no compiler for this processor"):
         preparing.prepare()
     monkeypatch.setattr(serve, "configure", lambda *_: None)
