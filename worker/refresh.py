@@ -164,13 +164,14 @@ class Refresh:
         some = max(1, size // 4)
         loud = self._take_turns(self._store.marked(some), some)
         asked = {mark.customer_id for mark in loud}
-        room = max(1, some // 6) if loud else some
+        # Small even where nobody is in a hurry: what an event marks meanwhile waits for it.
+        room = max(1, some // (6 if loud else 2))
         loud += [mark for mark in self._find_nudged(room) if mark.customer_id not in asked]
         if not loud and (quiet := self._store.quiet(size)):
             return self._take_turns(quiet, size)
         if self._rollout is not None:
             asked = {mark.customer_id for mark in loud}
-            stale = self._rollout.find(live, max(1, some // 6) if loud else some)
+            stale = self._rollout.find(live, room)
             loud += [mark for mark in stale if mark.customer_id not in asked]
         due = self._due(some if loud else size, hurry=self._ripe and not loud)
         asked = {mark.customer_id for mark in loud}

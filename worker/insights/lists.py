@@ -46,6 +46,7 @@ def add_lists(
     asked = max(options.similar_customers, recommender.k_neighbors)
     nearest = index.near([subject.view.customer_id for subject in subjects], asked)
     version = live.version("recommendations") or 0
+    speakers: dict[int, StandIn | None] = {}
     for part, subject, near in zip(parts, subjects, nearest, strict=True):
         view = subject.view
         part["similar_customers"] = [
@@ -56,11 +57,13 @@ def add_lists(
             part["abstained"]["recommendations"] = _HELD_OUT
             continue
         segment = part.get("segment")
+        if segment and segment.id not in speakers:
+            speakers[segment.id] = stand_in(live, index, segment.id, segment.name)
         seen = subject.interacted or interacted(view, calendar, index.items)
         lists = lists_of(
             view, near, recommender, index, shelf, seen, today,
             count=options.recommendations,
-            stand_in=segment and stand_in(live, index, segment.id, segment.name),
+            stand_in=segment and speakers[segment.id],
         )  # fmt: skip
         for name, found in zip(Recommendations._fields, lists, strict=True):
             part[name] = [
