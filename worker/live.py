@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
 from models.checks import ModelError
 from models.forecast import bundle
@@ -68,7 +69,10 @@ def load(artifact: Artifact) -> SegmentModel | Bundle | Recommender | Definition
 
 
 class LiveModels:
-    """Reads what is current, twice a second at most; an unreadable version changes nothing."""
+    """Reads what is current, twice a second at most; an unreadable version changes nothing.
+
+    A process that begins while the live version cannot be read takes the one that was live before.
+    """
 
     def __init__(self, store: ModelStore, clock: Clock) -> None:
         self._store = store
@@ -117,6 +121,7 @@ class LiveModels:
                     log.warning("model not reached", model=kind, version=major, reason=str(error))
                 except ArtifactError as error:
                     log.warning("model refused", model=kind, version=major, reason=str(error))
+                    self._hold_earlier(kind, held, found)
         if isinstance(found.get("segments"), SegmentModel):
             found["segments"] = with_names(found["segments"], self._store.names())
         before = self._live.versions
@@ -132,3 +137,16 @@ class LiveModels:
             for rule, gone in gone_segments(rules, self._live.segments).items():
                 reason = f"it names segments that are gone: {', '.join(map(str, gone))}"
                 log.warning("rule holds for nobody", rule=rule, reason=reason)
+
+    def _hold_earlier(
+        self, kind: str, held: dict[str, tuple[int, int]], found: dict[str, Any]
+    ) -> None:
+        """Where this process has no version of a kind yet: the newest of those that were live
+        before and can be read.
+        """
+        for earlier in dict.fromkeys(one.before for one in self._store.log(kind) if one.before):
+            if kind in held:
+                return
+            with suppress(ArtifactError, StorageError):
+                found[kind] = load(self._store.read(kind, earlier))
+                held[kind] = (earlier, 0)

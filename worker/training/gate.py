@@ -113,7 +113,7 @@ class Judge:
     def _champion(self, kind: str, evidence: Evidence) -> Champion:
         """The version that speaks, and since when it knows nothing."""
         live, version = self._data.live, self._known[kind]
-        model = live_model(live, kind)
+        model = live_model(live, kind) if live.version(kind) == version else None
         try:
             as_of_s = self._models.head(kind, version).get("as_of_s")
         except ArtifactError:

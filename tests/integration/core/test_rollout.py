@@ -14,7 +14,7 @@ from worker.insights.previous import previous
 from worker.live import LiveModels
 from worker.refresh import Refresh
 from worker.rollout import Pace, Rollout
-from worker.store.models import ModelStore
+from worker.store.models import ArtifactError, ModelStore
 from worker.store.nudges import Nudges
 from worker.store.population import Population
 from worker.store.refreshing import RefreshStore, read_insight
@@ -264,3 +264,38 @@ def test_who_is_not_known_takes_no_turn_of_the_cap(shop):
     shop.run(shop.refresh(Pace(1e5, 2)), until=lambda: shop.over() and shop.versions() == {2})
     assert set(shop.outbox()) == {"c5"}
     assert shop.rollouts.held_back(int(time.time() * 1000), 2)[0] == 0
+
+
+class Yesterdays(ModelStore):
+    """The models as a worker of an older release reads them."""
+
+    def read(self, kind, version, minor=0):
+        if version > 1:
+            raise ArtifactError("of a newer format")
+        return super().read(kind, version, minor)
+
+
+@pytest.mark.parametrize("began", ["before the new version", "after it"])
+def test_an_old_worker_beside_a_new_one_goes_on_with_the_version_that_it_can_read(shop, began):
+    shop.models = Yesterdays(shop.client, shop.keys)
+    old = shop.refresh()
+    shop.models = ModelStore(shop.client, shop.keys)
+    if began == "before the new version":
+        old.round()
+    shop.segments(50.0, 90.0)
+    new = shop.refresh()
+    for worker, version in [(old, 1), (new, 2)] * 6:
+        before = {name: shop.insight(name).version for name in NAMES[:4]}
+        shop.clock.advance(0.6)
+        shop.buy(*before)
+        time.sleep(0.01)
+
+        def wrote(before=before):
+            return all(shop.insight(name).version > held for name, held in before.items())
+
+        shop.run(worker, until=wrote)
+        assert {shop.version(name) for name in before} == {version}
+    shop.buy(*NAMES[:4])
+    shop.run(old, until=lambda: shop.version("c0") == 1)
+    shop.clock.advance(86_400)  # the old worker has ended; everybody is looked at once a day
+    shop.run(new, until=lambda: shop.over() and shop.versions() == {2})

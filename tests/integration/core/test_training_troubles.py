@@ -3,6 +3,8 @@
 import pytest
 
 from models.checks import NumericError
+from models.segments.examples import on_a_line
+from models.segments.state import to_state
 from tests.builders import DAY_S, T0, order
 from worker import retrain
 from worker.bootstrap import Runtime
@@ -184,3 +186,16 @@ def test_a_shadow_outlasts_an_outage_and_lasts_until_somebody_was_scored(
     assert look().promoted == (("segments", 2),)
     seen = ShadowStore(shop.runtime.client, shop.runtime.keys).get("segments", 2)
     assert seen.customers >= LEAST_SCORED
+
+
+def test_what_is_trained_takes_the_place_of_a_live_version_that_cannot_be_read(shop):
+    models, retrain = shop.runtime.models, shop.runtime.retrain
+    arrays, state = to_state(on_a_line(0.0, 2.0))
+    shop.fits["segments"] = lambda _: (arrays, dict(state))
+    retrain.run(("segments",), reason="the first")
+    assert models.publish("segments", arrays, {"model": dict(state)}, 1) == 2
+    key = shop.runtime.keys.model("segments", 2)
+    shop.runtime.client.setrange(key, 0, b"CRMR9")
+    verdict = retrain.run(("segments",), reason="it is damaged")[0].verdict
+    assert verdict.is_live
+    assert verdict.reasons == ("the live version cannot be read",)
