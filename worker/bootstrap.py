@@ -233,6 +233,7 @@ class Runtime:
             policy=Policy(
                 settings.segment_patience, settings.segment_margin, settings.segment_dwell_days
             ),
+            similarity=settings.similarity,
         )
 
     @cached_property

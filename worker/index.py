@@ -131,7 +131,7 @@ class InteractionIndex:
         marks: list[Watermark],
         number: int,
     ) -> None:
-        neighbors.watched = self._watched
+        neighbors.watched, neighbors.similarity = self._watched, recommender.similarity
         neighbors.two_stage = TwoStage() if len(neighbors) >= self._two_stage_from else None
         taken = digest(recommender, self._service_items)
         if self._neighbors is not None and self._digest == taken:

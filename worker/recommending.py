@@ -135,9 +135,12 @@ def goes_well(active: Runtime, item_ids: Sequence[str], count: int) -> list[dict
 
 
 def similar_to(
-    active: Runtime, customer_id: str, count: int, by: Similarity = Similarity.COSINE
+    active: Runtime, customer_id: str, count: int, by: Similarity | None = None
 ) -> list[dict[str, Any]]:
-    """The most similar customers, and what they share with the customer."""
+    """The most similar customers, and what they share with the customer.
+
+    by  None = as lists are made
+    """
     one, at = customer_view(active, customer_id), desk(active)
     near = at.neighbors.similar([one.customer_id], count, by)[0]
     own = set(at.neighbors.rows([customer_id]).indices.tolist())

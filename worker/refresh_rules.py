@@ -46,6 +46,7 @@ class RefreshRules(NamedTuple):
     dead_bands    how far a forecast may drift before anybody is told
     division      how a training divides the customers
     policy        when a customer moves to another segment; None = as shipped
+    similarity    by which a training compares customers
     """
 
     batch_size: int
@@ -64,6 +65,7 @@ class RefreshRules(NamedTuple):
     dead_bands: DeadBands = DeadBands()
     division: Division = Division()
     policy: Policy | None = None
+    similarity: str = "cosine"
 
     def exchange(self) -> Rates:
         """The exchange rates as they are now."""

@@ -191,6 +191,11 @@ class Settings(BaseSettings):
         " that is more.",
     )
     similar_customers: int = Field(10, ge=1, le=100, description="Similar customers in an insight.")
+    similarity: Literal["cosine", "pearson", "euclidean"] = Field(
+        "cosine",
+        description="How alike customers are, in lists and among similar customers: from the next"
+        " training of recommendations on.",
+    )
     recommendations: int = Field(
         10, ge=1, le=100, description="Items in each list of recommendations."
     )

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from models.recommend.choosing import MOST_ASKED, Trial, choose_params
 from models.recommend.content import NO_CONTENT, Content
 from models.recommend.cooccurrence import Companions, fit_companions
 from models.recommend.customer_rows import Decay, rows_of
@@ -16,9 +17,10 @@ from models.recommend.interactions import (
     ItemTable,
     inverse_document_frequency,
 )
-from models.recommend.model import HALF_LIFE_DAYS, K_NEIGHBORS, Recommender, Weights
+from models.recommend.model import HALF_LIFE_DAYS, K_NEIGHBORS, Params, Recommender, Weights
 from models.recommend.neighbors import NeighborIndex
 from models.recommend.repeats import OwnItems, fit_habits, own_items
+from models.recommend.similarity import Similarity
 from models.recommend.tuning import Choices, choices_of, learn_weights
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -27,6 +29,7 @@ WINDOW_DAYS = 30
 MOST_JUDGED = 1_000  # customers that weights are learned from
 _LEAST_JUDGED = 20
 _HALF_WEEK = 3  # days from the middle of a week to its last day
+_NO_INPUTS = np.zeros((0, 0))  # of who teaches nothing
 _WINDOWS_OF_PAST = 2  # the past before a window is at least so many windows long
 
 
@@ -53,6 +56,7 @@ def fit_statistics(
     as_of_day: int,
     half_life_days: float = HALF_LIFE_DAYS,
     k_neighbors: int = K_NEIGHBORS,
+    similarity: Similarity = Similarity.COSINE,
 ) -> Recommender:
     """Fit everything but the weights on interactions up to `as_of_day`, which becomes t0.
 
@@ -80,7 +84,21 @@ def fit_statistics(
         companions=fit_companions(bought.weights),
         buyers=np.bincount(bought.weights.indices, minlength=len(items)).astype(np.int32),
         k_neighbors=k_neighbors,
+        similarity=similarity,
     )
+
+
+class Learned(NamedTuple):
+    """How the weights came about.
+
+    choices  what customers could choose from and chose, a part for each list
+    params   the settings that were taken
+    trials   all that were tried
+    """
+
+    choices: tuple[Choices, Choices, Choices]
+    params: Params
+    trials: Sequence[Trial]
 
 
 def fit_recommender(
@@ -90,48 +108,57 @@ def fit_recommender(
     *,
     as_of_day: int,
     content: Content = NO_CONTENT,
-    half_life_days: float = HALF_LIFE_DAYS,
-    k_neighbors: int = K_NEIGHBORS,
+    params: Params = Params(),  # noqa: B008  immutable
+    similarity: Similarity = Similarity.COSINE,
+    search: bool = False,
     rng: np.random.Generator,
-    told: Callable[[tuple[Choices, Choices, Choices]], None] = lambda _: None,
+    told: Callable[[Learned], None] = lambda _: None,
 ) -> Recommender:
     """Fit on everything up to `as_of_day`, with weights learned from the days before it.
 
     content  of the items, in their sequence
+    params   settings of the fit
+    search   whether the last closed window may choose others
     rng      picks the customers that weights are learned from, where there are very many
-    told     is called with what they could choose from and chose, a part for each list
+    told     is called with how the weights came about
     Raises   ShapeError, DomainError
     """
+    half_life, k = params.half_life_days, params.k_neighbors
     fitted = fit_statistics(
-        interactions,
-        items,
-        customers,
-        as_of_day=as_of_day,
-        half_life_days=half_life_days,
-        k_neighbors=k_neighbors,
-    )
+        interactions, items, customers, as_of_day=as_of_day, half_life_days=half_life,
+        k_neighbors=k, similarity=similarity,
+    )  # fmt: skip
     window = last_window(interactions, as_of_day)
     if window is None:
         return fitted
     before = fit_statistics(
-        window.past,
-        items,
-        customers,
-        as_of_day=window.today - 1,
-        half_life_days=half_life_days,
-        k_neighbors=k_neighbors,
-    )
+        window.past, items, customers, as_of_day=window.today - 1, half_life_days=half_life,
+        k_neighbors=k, similarity=similarity,
+    )  # fmt: skip
     judged = np.unique(window.customer)
     if len(judged) > MOST_JUDGED:
         judged = np.sort(rng.choice(judged, MOST_JUDGED, replace=False))
-    found = choices(before, window, customers, judged, content)
-    told(found)
-    return replace(
-        fitted,
-        weights=Weights(
-            *(learn_weights(part, start) for part, start in zip(found, fitted.weights, strict=True))
-        ),
-    )
+
+    def lists_of(tried: Params, asked: NDArray[np.integer]) -> tuple[Choices, Choices, Choices]:
+        model = _with(before, tried)
+        return choices(model, window, customers, asked, content)
+
+    trials: list[Trial] = []
+    if search:
+        asked = judged[:: -(-len(judged) // MOST_ASKED)]
+        params, trials = choose_params(lambda tried: lists_of(tried, asked)[1:], len(asked), params)
+    found = lists_of(params, judged)
+    told(Learned(found, params, trials))
+    weights = [
+        learn_weights(part, start, ridge=params.ridge)
+        for part, start in zip(found, fitted.weights, strict=True)
+    ]
+    return replace(_with(fitted, params), weights=Weights(*weights))
+
+
+def _with(recommender: Recommender, params: Params) -> Recommender:
+    """Under other settings: nothing else that is fitted depends on them."""
+    return replace(recommender, **params._asdict())
 
 
 def last_window(interactions: Interactions, as_of_day: int) -> Window | None:
@@ -188,8 +215,9 @@ def choices(
         bought = np.isin(found.columns, what[start:end])
         every = np.ones(len(bought), dtype=np.bool_)
         for part, chosen in zip(parts, (every, found.bought, ~found.bought), strict=True):
-            if bought[chosen].any():
-                part.append((expanded(found.features[chosen]), bought[chosen]))
+            useful = bought[chosen].any()
+            inputs = expanded(found.features[chosen]) if useful else _NO_INPUTS
+            part.append((inputs, bought[chosen]))
     again = [choices_of(part) for part in parts]
     return again[0], again[1], again[2]
 
@@ -241,6 +269,7 @@ def _index(recommender: Recommender, past: Interactions, customers: int) -> Neig
         bought=rows.bought, decay=decay,
     )  # fmt: skip
     index.companions = Companions(recommender.companions, recommender.buyers)
+    index.similarity = recommender.similarity
     return index
 
 

@@ -5,22 +5,22 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommend.tuning import Choices, learn_weights
+from models.recommend.tuning import RIDGE, Choices, learn_weights
 
 Floats: TypeAlias = NDArray[np.float64]
 
 
-def held_out_ndcg(choices: Choices, start: Floats, k: int = 10) -> Floats:
+def held_out_ndcg(choices: Choices, start: Floats, k: int = 10, *, ridge: float = RIDGE) -> Floats:
     """Return each customer's NDCG of the k best candidates, weights learned on the other half.
 
     Bought items that were no candidates do not count, and neither do customers who bought none.
 
-    start    (d,) as in `learn_weights`
+    start, ridge  as in `learn_weights`
     Returns  (n,) in [0, 1]; empty with fewer than two customers
     Source   Järvelin & Kekäläinen (2002), ACM TOIS 20(4); two-fold cross-fitting
 
-    >>> two = Choices(np.tile(np.eye(2, dtype=np.float32), (2, 1)), np.arange(4) % 2 == 0,
-    ...               np.array([0, 2]))
+    >>> from models.recommend.tuning import choices_of
+    >>> two = choices_of([(np.eye(2), np.array([True, False]))] * 2)
     >>> held_out_ndcg(two, np.zeros(2))
     array([1., 1.])
     """
@@ -31,7 +31,7 @@ def held_out_ndcg(choices: Choices, start: Floats, k: int = 10) -> Floats:
     discount = 1.0 / np.log2(np.arange(2, k + 2))
     found = np.zeros(n)
     for half in (0, 1):
-        weights = learn_weights(_some(choices, ends, np.arange(1 - half, n, 2)), start)
+        weights = learn_weights(_some(choices, ends, np.arange(1 - half, n, 2)), start, ridge=ridge)
         utility = choices.inputs @ weights.astype(np.float32)
         for one in range(half, n, 2):
             span = slice(choices.starts[one], ends[one])
@@ -46,4 +46,6 @@ def _some(choices: Choices, ends: NDArray[np.int64], who: NDArray[np.int64]) -> 
     lengths = ends[who] - choices.starts[who]
     rows = np.concatenate([np.arange(choices.starts[one], ends[one]) for one in who.tolist()])
     starts = np.concatenate(([0], np.cumsum(lengths)[:-1]))
-    return Choices(choices.inputs[rows], choices.bought[rows], starts.astype(np.int64))
+    return Choices(
+        choices.inputs[rows], choices.bought[rows], starts.astype(np.int64), choices.who[who]
+    )

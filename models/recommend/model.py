@@ -7,12 +7,14 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from models.artifact import Arrays, Meta, integer, matrix, number, texts
-from models.checks import ShapeError, require
+from models.artifact import Arrays, Meta, integer, matrix, number, text, texts
+from models.checks import DomainError, ShapeError, require
 from models.recommend.customer_rows import Decay
 from models.recommend.hybrid import FEATURES
 from models.recommend.links import Links, links_from_arrays, links_to_arrays, no_links
 from models.recommend.repeats import RepeatHabits
+from models.recommend.similarity import Similarity
+from models.recommend.tuning import RIDGE
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -44,6 +46,19 @@ def basic_weights() -> Floats:
     """
     pairs = np.array([_BASIC.get(name, (0.0, 0.0)) for name, _ in FEATURES])
     return np.concatenate((pairs[:, 0], pairs[:, 1]))
+
+
+class Params(NamedTuple):
+    """Settings of a fit, as shipped unless said otherwise.
+
+    half_life_days  of the weights in customers' rows
+    k_neighbors     similar customers to ask
+    ridge           draws weights to the basic ones
+    """
+
+    half_life_days: float = HALF_LIFE_DAYS
+    k_neighbors: int = K_NEIGHBORS
+    ridge: float = RIDGE
 
 
 class Weights(NamedTuple):
@@ -79,6 +94,8 @@ class Recommender:
     buyers          (m,) int32 how many customers had bought each item then
     weights         of the lists
     k_neighbors     similar customers to ask, >= 1
+    similarity      how alike customers are
+    ridge           drew the weights to the basic ones, > 0
     """
 
     half_life_days: float
@@ -90,6 +107,8 @@ class Recommender:
     buyers: NDArray[np.int32]
     weights: Weights = field(default_factory=_basic)
     k_neighbors: int = K_NEIGHBORS
+    similarity: Similarity = Similarity.COSINE
+    ridge: float = RIDGE
 
     def __post_init__(self) -> None:
         """Raise ShapeError or DomainError unless the parts fit together."""
@@ -106,6 +125,12 @@ class Recommender:
             raise ShapeError(f"weights {[part.shape for part in self.weights]}")
         require(np.isfinite(np.array(self.weights)).all(axis=1), "weights are finite")
         require(self.k_neighbors >= 1, "k_neighbors >= 1")
+        require(0 < self.ridge < np.inf, "0 < ridge < infinity")
+
+    @property
+    def params(self) -> Params:
+        """The settings of the fit."""
+        return Params(self.half_life_days, self.k_neighbors, self.ridge)
 
     @property
     def decay(self) -> Decay:
@@ -150,6 +175,8 @@ def to_state(recommender: Recommender) -> tuple[Arrays, Meta]:
         "t0_day": recommender.t0_day,
         "items": list(recommender.items),
         "k_neighbors": recommender.k_neighbors,
+        "similarity": recommender.similarity.name.lower(),
+        "ridge": recommender.ridge,
         "shop_repeat": habits.shop_repeat,
         "shop_gap": habits.shop_gap,
         "features": [name for name, _ in FEATURES],
@@ -178,4 +205,14 @@ def from_state(arrays: Arrays, meta: Meta) -> Recommender:
         buyers=matrix(arrays, "buyers", (m,)).astype(np.int32),
         weights=Weights(*matrix(arrays, "weights", (len(LISTS), 2 * len(FEATURES)))),
         k_neighbors=integer(meta, "k_neighbors"),
+        similarity=_similarity(meta),
+        ridge=number(meta, "ridge") if "ridge" in meta else RIDGE,
     )
+
+
+def _similarity(meta: Meta) -> Similarity:
+    """As it was named; versions of before there was a choice have the cosine."""
+    name = text(meta, "similarity") if "similarity" in meta else "cosine"
+    if name.upper() not in Similarity.__members__:
+        raise DomainError("similarity is one of cosine, pearson, euclidean")
+    return Similarity[name.upper()]

@@ -90,6 +90,7 @@ class NeighborIndex:
         self.items = items
         self.watched = watched
         self.two_stage: TwoStage | None = None
+        self.similarity = Similarity.COSINE
         self._rows = IndexRows(base, idf, idf_unseen, len(items))
         self._nearest = Nearest(self._rows)
         self._decay = decay
@@ -272,13 +273,14 @@ class NeighborIndex:
         self,
         customer_ids: Sequence[str],
         k: int,
-        by: Similarity = Similarity.COSINE,
+        by: Similarity | None = None,
         *,
         two_stage: TwoStage | None = None,
     ) -> list[list[tuple[str, float]]]:
         """Return up to k nearest customers of each, with their similarity.
 
         k          >= 0
+        by         None = as `self.similarity` says
         two_stage  find candidates by the rarer items only; None = as `self.two_stage` says
         Returns    per customer (id, score) by falling score, equal scores by id; scores in (0, 1],
                    rounded to 9 decimals; never the customer itself; [] for who has no row
@@ -290,13 +292,13 @@ class NeighborIndex:
         self,
         customer_ids: Sequence[str],
         k: int,
-        by: Similarity = Similarity.COSINE,
+        by: Similarity | None = None,
         *,
         two_stage: TwoStage | None = None,
     ) -> list[Near]:
         """`similar` without names: good until the next change of the index."""
         require(k >= 0, "k >= 0")
-        chosen = two_stage or self.two_stage
+        chosen, by = two_stage or self.two_stage, self.similarity if by is None else by
         self._nearest.items = len(self.items)
         answers = []
         for customer_id in customer_ids:

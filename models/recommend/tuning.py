@@ -21,23 +21,28 @@ class Choices(NamedTuple):
     inputs  (c, d) float32
     bought  (c,) whether the window has it
     starts  (n,) where each customer's candidates begin; nobody has none
+    who     (n,) which of those that were asked
     """
 
     inputs: NDArray[np.float32]
     bought: NDArray[np.bool_]
     starts: NDArray[np.int64]
+    who: NDArray[np.int64]
 
 
 def choices_of(parts: Sequence[tuple[Floats, NDArray[np.bool_]]]) -> Choices:
     """Stack customers; who bought none of the candidates teaches nothing and is left out."""
-    useful = [(inputs, bought) for inputs, bought in parts if bought.any()]
+    who = np.array([n for n, (_, bought) in enumerate(parts) if bought.any()], dtype=np.int64)
+    useful = [parts[n] for n in who.tolist()]
     if not useful:
-        return Choices(np.zeros((0, 0), np.float32), np.zeros(0, np.bool_), np.zeros(0, np.int64))
+        none = np.zeros(0, dtype=np.int64)
+        return Choices(np.zeros((0, 0), np.float32), np.zeros(0, np.bool_), none, none)
     lengths = np.array([len(bought) for _, bought in useful])
     return Choices(
         np.concatenate([inputs.astype(np.float32) for inputs, _ in useful]),
         np.concatenate([bought for _, bought in useful]),
         np.concatenate(([0], np.cumsum(lengths)[:-1])),
+        who,
     )
 
 
@@ -54,7 +59,7 @@ def learn_weights(choices: Choices, start: Floats, *, ridge: float = RIDGE) -> F
     Source   McFadden (1974), conditional logit; Cao et al. (2007), "Learning to rank: from pairwise
              approach to listwise approach", ICML
 
-    >>> one = Choices(np.eye(2, dtype=np.float32), np.array([True, False]), np.array([0]))
+    >>> one = choices_of([(np.eye(2), np.array([True, False]))])
     >>> bool(np.diff(learn_weights(one, np.zeros(2)))[0] < 0)
     True
     """

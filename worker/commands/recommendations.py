@@ -77,9 +77,9 @@ def recommend(
 def similar(
     customer_id: Annotated[str, typer.Argument()],
     by: Annotated[
-        Literal["cosine", "pearson", "euclidean"],
-        typer.Option(help="How alike: lists rest on cosine, the others are for comparison."),
-    ] = "cosine",
+        Literal["cosine", "pearson", "euclidean"] | None,
+        typer.Option(help="How alike; else as the live model makes its lists."),
+    ] = None,
     count: Count = 10,
     as_json: AsJson = False,
 ) -> None:
@@ -88,7 +88,7 @@ def similar(
     from worker.recommending import similar_to  # noqa: PLC0415  same
 
     with session() as active:
-        found = similar_to(active, customer_id, count, Similarity[by.upper()])
+        found = similar_to(active, customer_id, count, by and Similarity[by.upper()])
     if as_json:
         show_json(found)
         return
@@ -96,7 +96,7 @@ def similar(
         (one["customer_id"], one["score"], one["items_in_common"], ", ".join(one["such_as"]))
         for one in found
     ]
-    show(table(("similar customer", by, "items in common", "such as"), rows))
+    show(table(("similar customer", by or "alike", "items in common", "such as"), rows))
 
 
 def report(

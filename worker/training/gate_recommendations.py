@@ -75,8 +75,8 @@ def judge_recommendations(
         found.customers,
         as_of_day=found.day - 1,
         content=_content(evidence, found.items.ids),
-        half_life_days=challenger.half_life_days,
-        k_neighbors=challenger.k_neighbors,
+        params=challenger.params,
+        similarity=challenger.similarity,
         rng=np.random.default_rng(evidence.seed),
     )
     new = losses(evidence, then, found)

@@ -89,6 +89,7 @@ class Data:
 
     def __init__(self, customers):
         n = np.arange(customers)
+        self.key = n.astype(np.uint64)
         self.past = from_orders(
             customers, np.concatenate((n, n)), np.concatenate((0 * n + 1000, 0 * n + 1290)),
             np.ones(2 * customers, dtype=np.int64),
@@ -158,6 +159,12 @@ def test_recommendations_are_measured_on_customers_that_taught_them_nothing(acti
     every = figures["everything: NDCG@10"]
     assert 0 < every["low"] < every["value"] < every["high"] <= 1.2
     assert every["rows"] == told["rows"]["judged"]["everything"] >= 20
+    settings = [
+        (one["half_life_days"], one["k_neighbors"], one["ridge"]) for one in told["model"]["tried"]
+    ]
+    chosen = told["model"]
+    assert len(set(settings)) == len(settings) >= 6
+    assert (chosen["half_life_days"], chosen["k_neighbors"], chosen["ridge"]) in settings
 
 
 @settings(max_examples=25, deadline=None)
@@ -169,10 +176,10 @@ def test_held_out_quality_does_not_learn_from_whom_it_judges(seed):
     noise = rng.normal(size=(10 * n, d)).astype(np.float32)
     bought = np.zeros((n, 10), dtype=np.bool_)
     bought[np.arange(n), rng.integers(0, 10, n)] = True
-    starts = np.arange(0, 10 * n, 10)
-    blind = held_out_ndcg(Choices(noise, bought.ravel(), starts), np.zeros(d), k=3).mean()
+    starts, who = np.arange(0, 10 * n, 10), np.arange(n)
+    blind = held_out_ndcg(Choices(noise, bought.ravel(), starts, who), np.zeros(d), k=3).mean()
     seen = noise.copy()
     seen[:, 0] = 3 * bought.ravel()
-    told = held_out_ndcg(Choices(seen, bought.ravel(), starts), np.zeros(d), k=3).mean()
+    told = held_out_ndcg(Choices(seen, bought.ravel(), starts, who), np.zeros(d), k=3).mean()
     assert blind < 0.45  # by chance 0.21
     assert told > 0.95

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from models.recommend.neighbors import Similarity
 from tests.acceptance.cli import Cli
 from tests.builders import track
 from tests.servers import eventually
@@ -240,3 +241,31 @@ def test_the_largest_quantity_is_one_purchase_on_lists(shop):
         scores.pop("single", None)
     assert near[0]
     assert near[0] == pytest.approx(near[1]), "a purchase day counts once, whatever the quantity"
+
+
+@pytest.mark.parametrize("name", ["pearson", "euclidean"])
+def test_lists_follow_the_similarity_that_is_set_from_the_next_training_on(shop, name):
+    active, cli = shop
+    set_so = active.settings.model_copy(update={"similarity": name})
+    other = Runtime(set_so, active.settings.redis_url.get_secret_value())
+    (told,) = other.retrain.run(("recommendations",), reason="test")
+    other.models.promote("recommendations", told.version, active.clock.now_s())
+    put(other, [
+        bought(f"c-{n}", "late", [ITEMS[n % 8]], active.clock.now_s() - 60) for n in range(BUYERS)
+    ])  # fmt: skip
+    index = other.refresh._index.neighbors
+    held = [who for who in (f"c-{n}" for n in range(BUYERS)) if insight(other, who)["buy_again"]]
+    by = Similarity[name.upper()]
+    by_name = index.similar(held, 10, by)
+    for who, near in zip(held, by_name, strict=True):
+        told_of = insight(other, who)["similar_customers"]
+        shown = [(one["customer_id"], one["score"]) for one in told_of]
+        assert shown == [(other_id, round(score, 4)) for other_id, score in near]
+    assert by_name != index.similar(held, 10, Similarity.COSINE)
+    (asked,), (expected,) = index.near(held[:1], 100), index.near(held[:1], 100, by)
+    assert asked.slots.tolist() == expected.slots.tolist(), "what lists rest on"
+    meta = other.models.read("recommendations", told.version).meta["model"]
+    assert meta["similarity"] == name
+    told_by_cli = json.loads(cli.run("similar", held[0], "--json").out)
+    assert [one["customer_id"] for one in told_by_cli] == [one for one, _ in by_name[0]]
+    other.client.close()
