@@ -81,20 +81,20 @@ class Population:
 
     def read(self, shard: int, customer_ids: Sequence[str]) -> list[Resident]:
         """Some profiles of a shard; customers without one are left out."""
+        parts = range(0, len(customer_ids), _READ)
+        return [one for at in parts for one in self._read(shard, customer_ids[at : at + _READ])]
+
+    def _read(self, shard: int, customer_ids: Sequence[str]) -> Iterator[Resident]:
         k = self._keys
         names = [k.profile(shard, c) for c in customer_ids] + [
             k.cold(shard, c) for c in customer_ids
         ]
-        if not names:
-            return []
         values = self._client.mget(names)
-        found = []
         for i, customer in enumerate(customer_ids):
             if values[i] is not None:
                 envelope = read_envelope(values[i])
                 cold = values[len(customer_ids) + i] or b""
-                found.append(Resident(customer, envelope.seq, envelope.hot, cold))
-        return found
+                yield Resident(customer, envelope.seq, envelope.hot, cold)
 
     def ripen(self, now_s: int, spread_s: int) -> int:
         """Let the clock refresh every customer within `spread_s`; how many there are.

@@ -94,6 +94,7 @@ class Data:
             customers, np.concatenate((n, n)), np.concatenate((0 * n + 1000, 0 * n + 1290)),
             np.ones(2 * customers, dtype=np.int64),
         )  # fmt: skip
+        self.key = n.astype(np.uint64)
         self.today = 1300
         self.buyers = customers
 
@@ -108,9 +109,10 @@ def test_rows_of_supervised_fits_and_backtests_are_bounded_and_told():
     heads = [{**head, "members": [["forest", 1.0], ["logistic+btyd", 1.0]]}]
     model = {"features": ["age"], "heads": heads, "report": [report]}
     told = provenance.of_model("forecasts", Data(70_000), {}, model)
+    assert (told["rows"]["level_1"], told["rows"]["tried"]) == (70_000, 30_000)
     forest, logistic = told["rows"]["fits"]
     assert (forest["most"], logistic["most"]) == (20_000, 50_000)
-    assert 19_990 <= forest["rows"] <= 20_000 < forest["of"] == 6 * 70_000
+    assert 19_990 <= forest["rows"] <= 20_000 < forest["of"] == 6 * 30_000
     assert 49_990 <= logistic["rows"] <= 50_000
     (backtest,) = told["rows"]["backtests"]
     assert backtest["rows"] == [20_000, 20_000]
