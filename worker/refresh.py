@@ -106,7 +106,7 @@ class Refresh:
                 happened = mark.loud and mark.seq is not None
                 found = self._index.put(subjects[at].view, one.seq, watch=happened)
                 subjects[at] = subjects[at]._replace(interacted=found)
-            self._follow()
+            self._follow(at_once=any(mark.nudged for mark in marks))
         self._options = self._options._replace(rates=self._rules.exchange())
         written = write(subjects, live, index, self._calendar, now_s, self._options)
         for told in written:
@@ -235,11 +235,14 @@ class Refresh:
         self._turn = chosen[-1].shard + 1
         return chosen
 
-    def _follow(self) -> None:
+    def _follow(self, *, at_once: bool) -> None:
+        """Read what others changed; at once for who was nudged, since the row that caused it may
+        have been put by another process.
+        """
         now = self._clock.monotonic()
-        if now - self._followed >= FOLLOW_EVERY_S:
+        if at_once or now - self._followed >= FOLLOW_EVERY_S:
             self._followed = now
-            self._index.follow(now)
+            self._index.follow(None if at_once else now)
 
     def _subjects(
         self, marks: Sequence[Mark], known: Sequence[Known], live: Live

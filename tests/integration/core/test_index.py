@@ -249,6 +249,63 @@ class TestNudges:
         assert "bob" not in similar_of(shop, "ann")
         assert Nudges(shop.client, shop.keys).waiting(9) == [], "nudged customers nudge nobody"
 
+    def test_another_process_answers_a_nudge_with_the_row_that_caused_it(self, shop):
+        """It would find nothing new before it read that row, and the nudge would be gone."""
+        clock, one, other = self.two_processes(shop)
+        shop.put([bought("ann", 0, ["rare", "i0"], T0), bought("bob", 0, ["i1"], T0)])
+        shop.drain()
+        other.drain()
+        one.drain()
+        clock.advance(1)
+        one.drain()
+        shop.put([bought("bob", n, ["rare", "i0"], T0 + n) for n in (1, 2)])
+        shop.drain()
+        one.round()
+        assert one.round().customers == 0, "now it tells whom that concerns"
+        assert "bob" not in similar_of(shop, "ann")
+        other.drain()
+        assert similar_of(shop, "ann")[0] == "bob"
+
+    def test_who_is_erased_is_in_no_list_no_index_and_not_in_the_next_snapshot(
+        self, shop, tmp_path
+    ):
+        clock, one, other = self.two_processes(shop)
+        shop.put([bought(who, n, ["rare", "i0"], T0 + n) for who in ("ann", "bob") for n in (0, 1)])
+        shop.drain()
+        for stage in (one, other, one):
+            clock.advance(2)
+            stage.drain()
+        assert similar_of(shop, "ann")[0] == "bob"
+        erase(shop, "bob")
+        one.drain()
+        clock.advance(2)
+        one.round()
+        other.drain()
+        one.drain()
+        assert "bob" not in similar_of(shop, "ann")
+        for stage in (one, other):
+            stage._index.follow()
+            assert "bob" not in stage._index.neighbors
+        snapshots = Snapshots(tmp_path)
+        stored = index_of(shop, snapshots)
+        stored.use(one._models.live.recommendations)
+        _, arrays, _ = snapshots.read(stored.publish(1))
+        assert b"ann" in arrays["id_block"].tobytes()
+        assert b"bob" not in arrays["id_block"].tobytes()
+
+    @staticmethod
+    def two_processes(shop):
+        """Two refresh stages of one installation under the same models, and their clock."""
+        clock, live = ManualClock(time.time() + 60), Live(recommendations=recommender_of(shop))
+        stages = [refresher(shop.client, shop.keys, clock) for _ in range(2)]
+        for n, stage in enumerate(stages):
+            stage._index._watched = 3
+            stage._models = FixedModels(live._replace(generation=1))
+            shop.put([viewed(NAMES[n], "i1", f"warm-{n}", T0)])
+            shop.drain()
+            stage.drain()
+        return clock, *stages
+
 
 class FixedModels:
     """Models that stay."""

@@ -45,7 +45,7 @@ def test_others_lists_change_within_seconds_and_all_map_one_snapshot(tmp_path):
             tell("bob", 2, {"rare": 1, "i0": 1})
             eventually(lambda: similar(crm, "ann")[:1] == ["bob"], within_s=30)
             took_s = time.monotonic() - start
-    assert took_s < 20  # five on a machine of its own; the other test process takes a half
+    assert took_s < 5  # usually 1.7, of which 1.5 wait behind the customer's own news
 
 
 def insight(crm, who):
