@@ -12,7 +12,7 @@ from integrations.outbound.schedule import delay_s
 from worker.delivery.channel import DEFECT, REST_MAX_S, Channel
 from worker.delivery.content import Parcel
 from worker.store.delivering import Claim, Delivered, Sent, Settled
-from worker.store.destinations import Ended
+from worker.store.destinations import OPEN_MAX_MS, Ended
 
 #: A state is tried again after 5 s on average at first, then twice as long, at most so long.
 STATE_FIRST_S: Final = 5.0
@@ -42,6 +42,7 @@ def end_of_row(
     max_attempts: int,
     rng: Random,
     taken: tuple[int, int] | None = None,
+    is_probe: bool = False,
 ) -> Settled:
     """How a row's attempt ended.
 
@@ -53,6 +54,8 @@ def end_of_row(
     max_attempts  of an event, and of a row whose answers the adapter fails to read
     taken         of a call by which no row was taken: how many calls the destination has taken rows
                   by, and how many are under way (`Destinations.taken`)
+    is_probe      the destination fails as a whole: no state's own wait grows by that, so that all
+                  are there soon when it is back; other rows go with the next probe
     """
     verdict, claim = outcome.verdict, parcel.claim
     vendor_id = claim.sent.vendor_id if outcome.vendor_id is None else outcome.vendor_id
@@ -66,6 +69,9 @@ def end_of_row(
     if verdict is Verdict.SPLIT:
         return _settled(parcel, claim._replace(part=part), "split", outcome)
     if verdict is Verdict.RETRY or (verdict is Verdict.PERMANENT and not is_own):
+        if is_probe and not channel.is_stream and not channel.gather_ms and outcome.code != DEFECT:
+            rest_ms = 1000 * RETRY_MIN_S + rng.random() * OPEN_MAX_MS
+            return _settled(parcel, claim, "retry", outcome, wait_ms=int(rest_ms))
         claim = claim._replace(attempts=claim.attempts + 1)
         wait_s = _delay_s(channel, claim.attempts, max_attempts, rng)
         is_defect = outcome.code == DEFECT and claim.attempts >= max_attempts

@@ -90,8 +90,9 @@ class Sender:
         self._jobs.begin(channel, accepted)
         parts = parts_of(ended.call, outcomes)
         taken = self._destinations.taken(channel.name) if ended.how == "rejected" else None
+        is_probe = self._destinations.is_probe(ended.call)
         settled = [
-            self._end(channel, one, outcome, part, taken)
+            self._end(channel, one, outcome, part, taken, is_probe=is_probe)
             for one, outcome, part in zip(parcels, outcomes, parts, strict=True)
         ]
         for one in settled:
@@ -110,6 +111,8 @@ class Sender:
         outcome: Outcome,
         part: str,
         taken: tuple[int, int] | None,
+        *,
+        is_probe: bool,
     ) -> Settled:
         if outcome is _UNSENT:
             return kept(parcel, "unsent")
@@ -117,7 +120,7 @@ class Sender:
             return kept(parcel, "accepted", wait_ms=self._jobs.patience_ms)
         return end_of_row(
             channel, parcel, outcome, part=part, max_attempts=self._max_attempts, rng=self._rng,
-            taken=taken,
+            taken=taken, is_probe=is_probe,
         )  # fmt: skip
 
     def _call(

@@ -69,7 +69,8 @@ class Permits(NamedTuple):
 
     calls    names of the calls, to be reported when they have ended
     wait_ms  where there is none: ask again after so long; FOREVER: when somebody resumes it
-    why      paused, gone, asked, broken, probing, gathering, daily cap, concurrency, limit, or ""
+    why      paused, gone, asked, broken, probing, gathering, daily cap, concurrency, limit, or "";
+             probe: an open breaker lets this call pass
     """
 
     calls: tuple[str, ...]
@@ -137,11 +138,14 @@ class Token(NamedTuple):
 
 @dataclass(slots=True)
 class _UnderWay:
-    """A call of this process, and how often it is said at most that it is under way."""
+    """A call of this process, how often it is said at most that it is under way, and whether an
+    open breaker let it pass.
+    """
 
     destination: str
     keep_ms: int
     times: int
+    is_probe: bool
 
 
 class Destinations:
@@ -166,8 +170,13 @@ class Destinations:
         calls = tuple(f"{name}:{n}" for n in range(1, granted + 1))
         times = 5 + int(limits.longest_ms / (1000 * KEEP_EVERY_S))
         for call in calls:
-            self._under_way[call] = _UnderWay(limits.name, keep_ms, times)
+            self._under_way[call] = _UnderWay(limits.name, keep_ms, times, why == b"probe")
         return Permits(calls, int(wait_ms), why.decode())
+
+    def is_probe(self, call: str) -> bool:
+        """Is it a call of this process, under way, that an open breaker let pass?"""
+        known = self._under_way.get(call)
+        return known is not None and known.is_probe
 
     @property
     def under_way(self) -> int:

@@ -186,6 +186,38 @@ class TestRefusals:
         assert [one.row.customer_id for one in shop.letters.find()] == ["ann"]
 
 
+class TestOutages:
+    def fail(self, shop, *, is_broken):
+        """One call that fails, as a probe of an open breaker or as any other."""
+        shop.let_go()
+        if is_broken:
+            shop.client.hset(KEYS.control("crm"), mapping={"opened": 1, "opens": 10})
+        vendor = Vendor()
+        vendor.ends = [TransportError("down")]
+        shop.deliver(vendor)
+        assert len(vendor.calls) == 1
+        (claim,) = [shop.store.find(row)[0] for row, _ in shop.store.waiting(["crm"])]
+        (due_ms,) = [due_ms for _, due_ms in shop.store.waiting(["crm"])]
+        return claim.attempts, due_ms / 1000 - time.time()
+
+    def test_a_state_waits_no_longer_for_having_been_a_probe(self, shop):
+        shop.tell("c1")
+        for _ in range(12):
+            attempts, wait_s = self.fail(shop, is_broken=True)
+            assert attempts == 0
+            assert wait_s <= 61
+        assert self.fail(shop, is_broken=False)[0] == 1, "its own failures count"
+
+    def test_an_event_that_was_a_probe_has_been_tried(self, shop):
+        shop.tell("c1", (), streams=("crm",), moves=("m1",))
+        shop.client.hset(KEYS.control("crm"), mapping={"opened": 1, "opens": 10})
+        vendor = Vendor(is_stream=True)
+        vendor.ends = [TransportError("down")]
+        shop.deliver(vendor)
+        (row,) = [row for row, _ in shop.store.waiting(["crm"])]
+        assert shop.store.find(row)[0].attempts == 1
+
+
 class TestFields:
     def send(self, shop, vendor, **fields):
         shop.tell("ann", **fields)

@@ -7,7 +7,8 @@
 --       6 of digests: time for which rows gather before a call [ms], else 0
 --       7.. for each window: calls, length [ms]
 -- Returns how many are granted, ms to wait before it is worth asking again (-1: until somebody
--- resumes it), and why; call n of them is named `name:n`.
+-- resumes it), and why, or 'probe' for a call that an open breaker lets pass; call n of them is named
+-- `name:n`.
 -- A call reaches the destination at some moment between its permit and its end. So it counts in a
 -- window from its permit on, and until the window's length has passed since its end; while its end is
 -- not known, it is taken to be ahead by that time: who died makes no call after it. No window of arrivals can hold more than the
@@ -71,4 +72,4 @@ for n = 1, room do
   redis.call('ZADD', KEYS[2], now_ms + longest_ms, name .. ':' .. n)
   redis.call('ZADD', KEYS[3], now_ms + longest_ms, name .. ':' .. n)
 end
-return {room, 0, why}
+return {room, 0, opened_ms > 0 and 'probe' or why}
