@@ -3,8 +3,9 @@
     python -m benchmarks.latency --rate 200 --seconds 30 --json out.json
 
 Each event is an order of another existing customer. It counts as received at the first call that
-was answered 2xx and whose insight goes through it; all that was sent must be received. The models
-are those of a shop that runs for a while: no first training, and no rollout of one, is under way.
+was answered 2xx and whose insight goes through it; all that was sent must be received. No training
+runs beside; with `--training` those of a first day do: the search among all forecast models, and a
+rollout of what it finds.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from worker.settings import Settings
 from worker.telemetry import configure as configure_logs
 
 WARM_UP = 50
+WITHOUT_TRAINING = ("ingest", "refresh", "deliver", "beat")
 
 
-def measure(rate: float, seconds: float) -> dict[str, Any]:
+def measure(rate: float, seconds: float, *, training: bool = False) -> dict[str, Any]:
     """Send at a steady rate, and match receipts to events."""
     count = int(rate * seconds)
     crm = Crm()
@@ -38,7 +40,7 @@ def measure(rate: float, seconds: float) -> dict[str, Any]:
         _say(f"preparing {count + WARM_UP} customers")
         reaction.populate(runtime, count + WARM_UP)
         _settle(runtime)
-        with fleet(url, crm) as running:
+        with fleet(url, crm, () if training else WITHOUT_TRAINING) as running:
             running.wait_ready(runtime.reports)
             _wait(crm, _send(runtime, range(count, count + WARM_UP), "warm", rate), 60)
             crm.receipts.clear()
@@ -61,16 +63,14 @@ def measure(rate: float, seconds: float) -> dict[str, Any]:
         "calls": len(crm.receipts),
         "signatures_refused": crm.refused,
         "rate": rate,
+        "training": training,
         "machine": on,
     }
 
 
 def _settle(runtime: Runtime) -> None:
-    """What an installation does once is done: the first forecasts, the search for better ones, and
-    everybody's scores by them.
-    """
+    """Have models, and everybody's scores by them."""
     runtime.retrain.run(reason="benchmark")
-    runtime.retrain.run(("forecasts",), reason="benchmark")
     while runtime.refresh.drain() or runtime.rollout_store.progress().finished_s is None:
         time.sleep(0.1)  # a rollout has a pace
 
@@ -116,10 +116,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--rate", type=float, default=200.0, help="events per second")
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--training", action="store_true", help="train beside")
     parser.add_argument("--json", type=Path, help="write the figures here")
     args = parser.parse_args(argv)
     configure_logs("WARNING")
-    found = measure(args.rate, args.seconds)
+    found = measure(args.rate, args.seconds, training=args.training)
     text = json.dumps(found, indent=2)
     print(text)
     if args.json:

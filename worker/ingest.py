@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -9,7 +10,7 @@ from worker import batch as batches
 from worker.batch import Rules
 from worker.store.catalog import CatalogStore
 from worker.store.feedback import FeedbackStore
-from worker.store.ingesting import Batch, Commit, IngestStore, Stored
+from worker.store.ingesting import Batch, Commit, IngestStore, Line
 from worker.store.training import TrainingDesk
 from worker.telemetry import logger
 
@@ -96,23 +97,23 @@ class Ingest:
         return chosen
 
     def _apply(self, shards: Sequence[int]) -> Round:
-        """Read one shard while the server looks up the customers of those before it, and fold one
-        while the server commits those before it. Shards do not depend on each other: what becomes
-        of one changes none of the others.
+        """Read one shard while the server looks up the customers of the one before, and fold that
+        one while the server commits those before it. Shards do not depend on each other: what
+        becomes of one changes none of the others.
         """
-        taken: list[tuple[Batch, batches.Read]] = []
+        taken: deque[tuple[Batch, batches.Read]] = deque()
         commits: list[Commit] = []
+        asked = 0
         with self._store.line() as line:
             for batch in line.begin(shards, batches.attempts(self._batch_size)):
                 read = batches.read(batch, self._rules)
                 line.load(batch.shard, batches.wants_cold(read))
+                asked += self._tell(batch.shard, read)
                 taken.append((batch, read))
-            asked = self._tell([(batch.shard, read) for batch, read in taken])
-            for batch, read in taken:
-                commit = self._fold(batch, read, line.loaded())
-                if commit is not None:
-                    line.commit(commit)
-                    commits.append(commit)
+                if len(taken) > 1:
+                    self._fold(line, *taken.popleft(), commits)
+            while taken:
+                self._fold(line, *taken.popleft(), commits)
             results = line.results()
         done = [commit for commit, result in zip(commits, results, strict=True) if result]
         return Round(
@@ -123,39 +124,39 @@ class Ingest:
             asked=asked,
         )
 
-    def _tell(self, reads: Sequence[tuple[int, batches.Read]]) -> int:
+    def _tell(self, shard: int, read: batches.Read) -> int:
         """Hand on what belongs to no profile; how many trainings wait because of it.
 
-        Before the commits: what is lost with a commit is told again, and who hears it knows it.
+        Before the commit: what is lost with a commit is told again, and who hears it knows it.
         """
-        stated = [one for _, read in reads for one in read.products]
-        if stated and self._catalog is not None:
-            self._catalog.put(stated)
-        touched = {shard: read.touches for shard, read in reads}
-        if self._feedback is not None and any(touched.values()):
-            self._feedback.put(touched)
-        return self._ask([read for _, read in reads])
+        if read.products and self._catalog is not None:
+            self._catalog.put(read.products)
+        if read.touches and self._feedback is not None:
+            self._feedback.put({shard: read.touches})
+        return self._ask(read)
 
-    def _ask(self, reads: Sequence[batches.Read]) -> int:
+    def _ask(self, read: batches.Read) -> int:
         if self._desk is None:
             return 0
         return sum(
             self._desk.request(kind, one.reason, one.at_ms, one.event_id)
-            for read in reads
             for one in read.asked
             for kind in one.kinds
         )
 
-    def _fold(self, batch: Batch, read: batches.Read, stored: dict[str, Stored]) -> Commit | None:
-        """The commit of a batch; None where a newer release wrote what it has to change."""
+    def _fold(self, line: Line, batch: Batch, read: batches.Read, commits: list[Commit]) -> None:
+        """Send the commit of a batch, unless a newer release wrote what it has to change."""
+        stored = line.loaded()
         late = batches.late(read.by_customer, stored)
         if late:
             cold = self._store.load_cold([(batch.shard, customer) for customer in late])
             for (_, customer), value in cold.items():
                 stored[customer] = stored[customer]._replace(cold=value)
         try:
-            return batches.build(batch, read, stored, self._rules)
+            commit = batches.build(batch, read, stored, self._rules)
         except batches.NEWER as error:
             log.warning("shard left to a newer release", shard=batch.shard, reason=str(error))
             self._store.release(batch)
-            return None
+            return
+        line.commit(commit)
+        commits.append(commit)

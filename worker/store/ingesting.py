@@ -187,8 +187,8 @@ class IngestStore:
 class Line:
     """The calls of one round, sent ahead over one connection: made by `IngestStore.line`.
 
-    In this order: `begin`, `load` for each of its batches while they come, `loaded` as often,
-    `commit` in between, `results`. Replies come in the order of the calls.
+    `begin`, `load` for each of its batches while they come, `loaded` as often in the same order,
+    `commit` behind it, `results` at the end.
     """
 
     def __init__(self, store: IngestStore, ahead: Ahead, keys: Keys, lease_ms: int) -> None:
@@ -196,21 +196,28 @@ class Line:
         self._ahead = ahead
         self._keys = keys
         self._lease_ms = lease_ms
+        self._begun: deque[Any] = deque()
+        self._values: deque[Any] = deque()
+        self._answers: deque[Any] = deque()
+        self._coming: deque[deque[Any]] = deque()  # where each reply that comes belongs
         self._loading: deque[Mapping[str, bool]] = deque()
         self._commits: list[Commit] = []
 
     def begin(self, shards: Sequence[int], limits: Sequence[int]) -> Iterator[Batch]:
         """Lease shards and read what waits there; without those that others hold or that are dry.
 
+        One shard ahead: a server answers the first of several calls when it has done the last.
+
         limits   entries to read at the 1st, 2nd .. try from one cursor; the last one holds on
         """
         token = secrets.token_hex(8)
-        k = self._keys
-        for s in shards:
-            keys = [k.lease(s, STAGE), k.tries(s), k.meta(s), k.epoch(s), k.events(s)]
-            self._ahead.send(Call("begin", keys, [token, self._lease_ms, *limits]))
+        calls = deque(self._begin_of(shard, token, limits) for shard in shards)
+        if calls:
+            self._send(calls.popleft(), self._begun)
         for shard in shards:
-            reply = self._ahead.reply()
+            reply = self._take(self._begun)
+            if calls:
+                self._send(calls.popleft(), self._begun)
             if not reply:
                 continue
             tries, left, epoch, rows, *meta = reply
@@ -229,13 +236,13 @@ class Line:
         names = [k.profile(shard, c) for c in customers] + [k.memory(shard, c) for c in customers]
         names += [k.cold(shard, c) for c, cold in customers.items() if cold]
         if names:
-            self._ahead.send(Command(["MGET", *names]))
+            self._send(Command(["MGET", *names]), self._values)
         self._loading.append(customers)
 
     def loaded(self) -> dict[str, Stored]:
         """What the oldest `load` asked for."""
         customers = self._loading.popleft()
-        values = self._ahead.reply() if customers else []
+        values = self._take(self._values) if customers else []
         n = len(customers)
         cold = iter(values[2 * n :])
         return {
@@ -244,8 +251,12 @@ class Line:
         }
 
     def commit(self, commit: Commit) -> None:
-        """Send a batch's commit: one script."""
-        self._ahead.send(Call("commit", *commit_arguments(self._keys, commit)))
+        """Send a batch's commit: one script. What the server has answered by now is read before it:
+        a long reply does not fit into the socket, and its rest would come behind the commit.
+        """
+        while self._coming:
+            self._receive()
+        self._send(Call("commit", *commit_arguments(self._keys, commit)), self._answers)
         self._commits.append(commit)
 
     def results(self) -> list[int]:
@@ -257,7 +268,7 @@ class Line:
         errors: list[ResponseError] = []
         for commit in self._commits:
             try:
-                results.append(int(self._ahead.reply()))
+                results.append(int(self._take(self._answers)))
             except ResponseError as error:
                 errors.append(error)
                 continue
@@ -268,6 +279,33 @@ class Line:
         if errors:
             raise errors[0]
         return results
+
+    def _begin_of(self, shard: int, token: str, limits: Sequence[int]) -> Call:
+        k = self._keys
+        keys = [
+            k.lease(shard, STAGE), k.tries(shard), k.meta(shard), k.epoch(shard), k.events(shard),
+        ]  # fmt: skip
+        return Call("begin", keys, [token, self._lease_ms, *limits])
+
+    def _send(self, call: Call | Command, answers: deque[Any]) -> None:
+        self._ahead.send(call)
+        self._coming.append(answers)
+
+    def _take(self, answers: deque[Any]) -> Any:
+        """The oldest of these answers; what comes before it is kept. Server errors are raised."""
+        while not answers:
+            self._receive()
+        found = answers.popleft()
+        if isinstance(found, ResponseError):
+            raise found
+        return found
+
+    def _receive(self) -> None:
+        belongs = self._coming.popleft()
+        try:
+            belongs.append(self._ahead.reply())
+        except ResponseError as error:
+            belongs.append(error)
 
 
 def commit_arguments(k: Keys, commit: Commit) -> tuple[list[str], list[Any]]:
