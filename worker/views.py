@@ -40,6 +40,9 @@ SIGNAL_WEIGHTS: Final[Mapping[str, float]] = {
 
 #: What the signals of one item and week weigh at most: less than a purchase, however many.
 MOST_OF_A_WEEK: Final = 0.9
+#: Lines of orders, and signals of an item and week, that a customer's interactions are read from:
+#: the latest. Bounds what one customer can cost.
+MOST_READ: Final = 50_000
 
 #: Where nothing is left out.
 NO_SERVICES: Final = ServiceItems()
@@ -202,12 +205,16 @@ def interacted(
 ) -> Interacted:
     """The days on which each item was bought, and the weeks in which it was looked at.
 
+    Of more than `MOST_READ` lines the latest orders count, and of more signals the latest weeks.
+
     items     what it does not know joins it
     services  what is no product, and left out
     """
     ids: list[str] = []
     days: list[int] = []
-    for order in one.orders:
+    for order in reversed(one.orders):
+        if len(ids) >= MOST_READ:
+            break
         bought_then = [item for item, _ in order.lines]
         if services:
             bought_then = [item for item in bought_then if item not in services]
@@ -218,7 +225,7 @@ def interacted(
     if len(bought):
         bought = bought[np.concatenate(([True], bought[1:] != bought[:-1]))]
     looked: dict[tuple[int, int], float] = {}
-    for week, code, item, times, _ in one.signals:
+    for week, code, item, times, _ in one.signals[-MOST_READ:]:
         weight = SIGNAL_WEIGHTS.get(code)
         if weight is not None and item and item not in services:
             place = items.add(item), 7 * week

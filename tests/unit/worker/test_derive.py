@@ -1,11 +1,14 @@
 """What the orders of a ledger come to, and what the models see of it."""
 
+import time
+
 import pytest
 
+from models.recommend.customer_rows import Decay, row_of
 from models.recommend.interactions import ItemTable
 from tests.builders import DAY_S, T0, WEEK_S, facts, folded, order, refund, track, viewed
 from worker.profile import codec, derive
-from worker.views import Calendar, histories, interacted, view
+from worker.views import MOST_READ, Calendar, histories, interacted, view
 
 FIRST = order("ann", "o1", "e1", T0, revenue="10", items={"tea": 2, "cup": 1})
 LATER = T0 + DAY_S
@@ -173,3 +176,25 @@ class TestViews:
         events = [viewed("ann", "pot", f"v{n}", T0 + n * WEEK_S) for n in range(4)]
         weeks = [one.week for one in self.seen(*events, before_s=T0 + 2 * WEEK_S).signals]
         assert len(weeks) == 2
+
+    def test_a_customer_with_a_hundred_thousand_interactions_costs_a_bounded_part_of_a_second(self):
+        """Usually 0.1 s of CPU, most of it for reading the ledger; what counts are the latest."""
+        hour = 3_600
+        events = [
+            order(
+                "big", f"o{n}", f"e{n}", T0 + n * hour, revenue="9",
+                items={f"i{(500 * n + j) % 7_000}": 1 for j in range(500)},
+            )
+            for n in range(200)
+        ]  # fmt: skip
+        written = codec.encode(folded(facts(events)))
+        cold = written.cold.data if written.cold else b""
+        start = time.process_time()
+        one = view("big", written.hot, cold)
+        found = interacted(one, Calendar("UTC"), ItemTable())
+        row = row_of(*found, Decay(int(found.days.max()), 60.0))
+        assert time.process_time() - start < 1.0
+        assert sum(len(each.lines) for each in one.orders) == 100_000
+        assert len(found.columns) <= MOST_READ
+        assert len(row.columns) == 7_000
+        assert found.days.min() == (T0 + 100 * hour) // DAY_S, "the latest hundred orders"
