@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
+
+from models.recommend.evaluate import NONE, top_items
 from models.recommend.filters import ServiceItems
 from models.recommend.neighbors import NeighborIndex, Similarity
 from models.recommend.recommender import Recommendations, Recommender
+from models.recommend.seeds import scores_by
 from worker.attribution import Tally, Windows, credit, lift, tallies
 from worker.catalog import Stock
 from worker.failures import RefusedError
@@ -94,6 +98,33 @@ def recommended(active: Runtime, customer_id: str, count: int) -> dict[str, Any]
         "resting": resting(one.signals, at.today),
         **_listed(lists),
     }
+
+
+def recommended_by(
+    active: Runtime, method: str, customer_id: str, count: int
+) -> list[dict[str, Any]]:
+    """What a plain method names for a customer, for comparison: `seeds.METHODS`.
+
+    Raises RefusedError for who has no interactions.
+    """
+    one, at = customer_view(active, customer_id), desk(active)
+    names = at.neighbors.customers()
+    if one.customer_id not in at.neighbors:
+        raise RefusedError(f"{customer_id!r} has bought and seen nothing yet")
+    rows = at.neighbors.rows(names)
+    asked = np.array([names.index(customer_id)])
+    scores = scores_by(method, rows, asked, at.recommender.k_neighbors)
+    usable = at.shelf.collector(at.recommender, at.neighbors).usable(np.arange(scores.shape[1]))
+    (best,) = top_items(np.where(usable & (scores > 0), scores, -np.inf), count)
+    own = set(rows[asked].indices.tolist())
+    return [
+        {
+            "item_id": at.neighbors.items.ids[column],
+            "score": round(float(scores[0, column]), 4),
+            "known": column in own,
+        }
+        for column in best[best != NONE].tolist()
+    ]
 
 
 def _listed(lists: Recommendations) -> dict[str, Any]:

@@ -15,6 +15,11 @@ from models.checks import DomainError, require
 Floats: TypeAlias = NDArray[np.float64]
 
 SIMILARITIES = ("cosine", "pearson", "euclidean")
+METHODS = (
+    "mean-of-similar-users",
+    *(f"user-knn-{similarity}" for similarity in SIMILARITIES),
+    "popularity",
+)
 
 
 def similarities(rows: csr_array, asked: NDArray[np.integer], by: str) -> Floats:
@@ -70,3 +75,35 @@ def mean_of_similar_users(counts: csr_array, asked: NDArray[np.integer], k: int)
     where = (np.repeat(np.arange(q), k), near.ravel())
     mean = csr_array((np.full(q * k, 1.0 / max(k, 1)), where), shape=(q, n)) @ counts
     return np.asarray(mean.toarray(), dtype=np.float64)
+
+
+def scores_by(method: str, rows: csr_array, asked: NDArray[np.integer], k: int = 100) -> Floats:
+    """Score every item for some users by one of `METHODS`.
+
+    popularity             how many users hold it
+    user-knn-SIMILARITY    rows of the k most similar others, each times its similarity
+    mean-of-similar-users  `mean_of_similar_users`: their mean, by Pearson
+    rows     (n, m) >= 0: what each user bought, counted or decayed
+    Returns  (q, m) float64 >= 0
+    Raises   DomainError
+
+    >>> rows = csr_array(np.array([[1.0, 0], [2.0, 0], [0, 1.0]]))
+    >>> scores_by("popularity", rows, np.array([0]))
+    array([[2., 1.]])
+    >>> scores_by("user-knn-cosine", rows, np.array([0]), k=1)
+    array([[2., 0.]])
+    """
+    if method not in METHODS:
+        raise DomainError(f"method is one of {', '.join(METHODS)}")
+    require(k >= 1, "k >= 1")
+    if method == "popularity":
+        held = np.bincount(rows.indices[rows.data > 0], minlength=rows.shape[1])
+        return np.tile(held.astype(np.float64), (len(asked), 1))
+    if method == "mean-of-similar-users":
+        return mean_of_similar_users(rows, asked, k)
+    alike = np.maximum(similarities(rows, asked, method.removeprefix("user-knn-")), 0.0)
+    alike[np.arange(len(asked)), asked] = 0.0
+    far = np.argsort(-alike, axis=1, kind="stable")[:, k:]
+    np.put_along_axis(alike, far, 0.0, axis=1)
+    summed: Floats = np.asarray(alike @ rows, dtype=np.float64)
+    return summed

@@ -12,6 +12,13 @@ from worker.session import session
 from worker.terminal import AsJson, examples, pairs, show, show_json, table
 
 Count = Annotated[int, typer.Option("--count", "-n", min=1, max=100, help="Items a list.")]
+Method = Literal[
+    "mean-of-similar-users",
+    "user-knn-cosine",
+    "user-knn-pearson",
+    "user-knn-euclidean",
+    "popularity",
+]
 _UNITS = {"h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -20,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=examples(
             "crm-reflex recommend c-1",
+            "crm-reflex recommend c-1 --method user-knn-pearson",
             "crm-reflex recommend --item tea",
             "crm-reflex recommend --cart tea --cart cup --json",
         )
@@ -47,6 +55,9 @@ def recommend(
     cart: Annotated[
         list[str] | None, typer.Option(help="What goes well with these items; repeat it.")
     ] = None,
+    method: Annotated[
+        Method | None, typer.Option(help="A plain method instead of the blend, to compare.")
+    ] = None,
     count: Count = 10,
     as_json: AsJson = False,
 ) -> None:
@@ -54,11 +65,17 @@ def recommend(
 
     For a customer each item tells what every member of the blend says for it; nothing is sent.
     """
-    from worker.recommending import goes_well, recommended  # noqa: PLC0415  numpy: where used
+    from worker.recommending import (  # noqa: PLC0415  numpy: where used
+        goes_well,
+        recommended,
+        recommended_by,
+    )
 
     asked = ([item] if item else []) + list(cart or [])
     if (customer_id is None) == (not asked):
         raise typer.BadParameter("give a CUSTOMER, or --item or --cart")
+    if method and asked:
+        raise typer.BadParameter("--method is about a CUSTOMER")
     with session() as active:
         if customer_id is None:
             found = goes_well(active, asked, count)
@@ -67,11 +84,22 @@ def recommend(
             else:
                 _show_items(found, "goes well with " + ", ".join(asked))
             return
+        if method:
+            _show_plain(method, recommended_by(active, method, customer_id, count), as_json=as_json)
+            return
         told = recommended(active, customer_id, count)
     if as_json:
         show_json(told)
     else:
         _show_lists(told)
+
+
+def _show_plain(method: str, items: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        show_json(items)
+        return
+    rows = [(one["item_id"], one["score"], "yes" if one["known"] else "no") for one in items]
+    show(table((method, "score", "bought or seen before"), rows))
 
 
 def similar(

@@ -1,15 +1,20 @@
 """Recommendations from events: catalog, feedback, rest and holdout, on a real server."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from models.recommend.neighbors import Similarity
+from models.recommend.seeds import METHODS, similarities
 from tests.acceptance.cli import Cli
 from tests.builders import track
 from tests.servers import eventually
 from worker.bootstrap import Runtime
+from worker.commands.recommendations import Method
+from worker.recommending import desk
 from worker.route import route
 from worker.settings import Settings
 from worker.store.door import Arrival
@@ -269,3 +274,31 @@ def test_lists_follow_the_similarity_that_is_set_from_the_next_training_on(shop,
     told_by_cli = json.loads(cli.run("similar", held[0], "--json").out)
     assert [one["customer_id"] for one in told_by_cli] == [one for one, _ in by_name[0]]
     other.client.close()
+
+
+def test_plain_methods_answer_by_name_for_comparison(shop):
+    active, cli = shop
+    index = desk(active).neighbors
+    names = index.customers()
+    rows = index.rows(names).toarray()
+    own = names.index("c-1")
+    for method in get_args(Method):
+        told = json.loads(cli.run("recommend", "c-1", "--method", method, "--json").out)
+        if method == "popularity":
+            expected = (rows > 0).sum(axis=0)
+        else:
+            by = method.removeprefix("user-knn-") if "knn" in method else "pearson"
+            alike = similarities(csr_array(rows), np.array([own]), by)[0]
+            alike[own] = -np.inf  # everybody else is asked: there are fewer than 100
+            expected = np.maximum(alike, 0) @ rows if "knn" in method else None
+            if expected is None:
+                expected = np.delete(rows, own, axis=0).mean(axis=0)
+        best = {index.items.ids[c]: round(float(expected[c]), 4) for c in np.flatnonzero(expected)}
+        assert {one["item_id"]: one["score"] for one in told} == best
+        scores = [one["score"] for one in told]
+        assert scores == sorted(scores, reverse=True)
+        known = {index.items.ids[c] for c in np.flatnonzero(rows[own])}
+        assert all(one["known"] == (one["item_id"] in known) for one in told)
+    assert "bought or seen before" in cli.run("recommend", "c-1", "--method", "popularity").out
+    cli.run("recommend", "--item", ITEMS[0], "--method", "popularity", code=2)
+    assert get_args(Method) == METHODS, "the command names what there is"
