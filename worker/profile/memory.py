@@ -26,6 +26,10 @@ class Seen(IntEnum):
     CONFLICT = 2  # the same id with another meaning: the first one holds
 
 
+#: Looked up once: before Python 3.12 that takes 0.1 us, with every event.
+_NEW: Final = Seen.NEW
+
+
 class Record(NamedTuple):
     """One remembered event, or one count of it."""
 
@@ -56,7 +60,7 @@ def look_up(memory: bytes, id_hash: bytes, digest: int, entry_s: int, limits: Li
             if seen_s > entry_s - limits.window_s:
                 return Seen.DUPLICATE if held == digest else Seen.CONFLICT
         at = memory.find(id_hash, at + 1)
-    return Seen.NEW
+    return _NEW
 
 
 def remember(id_hash: bytes, digest: int, entry_s: int, cells: Sequence[int]) -> bytes:

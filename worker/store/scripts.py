@@ -10,6 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+import hiredis
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 from redis.exceptions import TimeoutError as ReplyTimeoutError
@@ -112,8 +113,8 @@ class Ahead:
         if self._connection is None:
             return
         try:
-            packed = self._connection.pack_command(*_words(call))
-            self._connection.send_packed_command(packed, check_health=self.unread == 0)
+            packed = hiredis.pack_command(tuple(_words(call)))
+            self._connection.send_packed_command([packed], check_health=self.unread == 0)
             self.unread += 1
         except (LostConnectionError, ReplyTimeoutError):
             self._give_up()
