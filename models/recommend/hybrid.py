@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.recommend.content import Content
 from models.recommend.cooccurrence import Companions
+from models.recommend.heap_kernels import least_of
 from models.recommend.hybrid_kernels import collect
 from models.recommend.popularity import Popularity
 from models.recommend.popularity_kernels import relisted
@@ -136,8 +137,7 @@ class Collector:
         found, least = [], np.zeros(told.shape[1])
         for number, trend in enumerate(told[:count].T):
             value = np.where(self._may[:count], trend, 0.0)
-            if count > MOST_POPULAR:
-                least[number] = np.partition(value, count - MOST_POPULAR)[count - MOST_POPULAR]
+            least[number] = least_of(value, MOST_POPULAR)[0]
             near = np.flatnonzero((value >= least[number]) & (value > 0))
             found.append(near[np.argsort(-value[near], kind="stable")[:MOST_POPULAR]])
         return np.unique(np.concatenate(found)).astype(np.int64), least
