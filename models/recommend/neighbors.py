@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 
 from models.checks import DomainError, ShapeError, require
 from models.recommend import index_base, row_kernels
+from models.recommend.bought_together import BoughtTogether, Items
 from models.recommend.cooccurrence import K_COMPANIONS, Companions
 from models.recommend.customer_rows import Bought, Decay, Row, Rows, heaviest, taken
 from models.recommend.index_base import Base
@@ -31,23 +32,8 @@ Floats: TypeAlias = NDArray[np.float64]
 
 #: Items that a row keeps: its heaviest by weight * idf. Bounds what one customer can cost.
 MOST_ITEMS: Final = 1_000
-#: Holders of an item that `together` asks, evenly spread over all: bounds its cost.
-MOST_HOLDERS: Final = 2_000
 #: Customers beside the asked one whose list an update may be found to change.
 MOST_NUDGES: Final = 50
-
-
-class Items(NamedTuple):
-    """Items with a score, in any sequence unless said otherwise.
-
-    columns  (c,) int32 distinct
-    scores   (c,) float64 > 0
-    holders  (c,) int32 how many of the asked customers bought it
-    """
-
-    columns: Columns
-    scores: Floats
-    holders: NDArray[np.int32]
 
 
 class Near(NamedTuple):
@@ -99,7 +85,7 @@ class NeighborIndex:
         self.companions = Companions(no_links(0), np.zeros(0, dtype=np.int32))
         self._before: dict[str, tuple[Columns, Floats]] = {}
         self._found: dict[str, NDArray[np.int32]] = {}
-        self._fit()
+        self._together = BoughtTogether(self._rows, self.popularity)
 
     @classmethod
     def build(
@@ -164,7 +150,7 @@ class NeighborIndex:
         rows = self._rows
         own = rows.overlay.nbytes + self._nearest.nbytes + 2 * rows.idf.nbytes
         own += self.popularity.nbytes + self.companions.nbytes
-        return rows.base.nbytes, own + self._holders.nbytes
+        return rows.base.nbytes, own + self._together.nbytes
 
     @property
     def lists_nbytes(self) -> int:
@@ -373,66 +359,25 @@ class NeighborIndex:
     def together(self, item_ids: Sequence[str], count: int) -> Items:
         """Return what goes well with some items: the cosine of buyers, added up over the items.
 
-        Of an item with many holders `MOST_HOLDERS`, evenly spread, are asked. The asked items
-        themselves are left out. Best first, ties by column, at most `count`.
+        The asked items themselves are left out. Best first, ties by column, at most `count`.
         """
-        total: dict[int, float] = {}
-        holders: dict[int, int] = {}
+        self._widen()
         asked = [column for column in map(self.items.column, item_ids) if column is not None]
-        for column in dict.fromkeys(asked):
-            others, scores, both = self._bought_with(column)
-            told = zip(others.tolist(), scores.tolist(), both.tolist(), strict=True)
-            for other, score, shared in told:
-                total[other] = total.get(other, 0.0) + score
-                holders[other] = holders.get(other, 0) + shared
-        for column in asked:
-            total.pop(column, None)
-        best = sorted(total, key=lambda one: (-total[one], one))[:count]
-        return Items(
-            np.array(best, dtype=np.int32),
-            np.array([total[one] for one in best], dtype=np.float64),
-            np.array([holders[one] for one in best], dtype=np.int32),
-        )
+        return self._together.goes_with(list(dict.fromkeys(asked)), count)
 
     def companions_of(self, column: int, count: int = K_COMPANIONS) -> tuple[Columns, Floats]:
         """The items of the highest cosine of their buyers with an item's; see `together`."""
-        others, scores, _ = self._bought_with(column)
-        best = np.lexsort((others, -scores))[:count]
-        return others[best], scores[best]
+        self._widen()
+        return self._together.best(column, count)
 
     def renew_companions(self, columns: NDArray[np.integer]) -> None:
         """Count the companions of some items anew, if their buyers changed since they were."""
         self.companions.renew(columns, self.popularity.buyers, self.companions_of)
 
-    def _bought_with(self, column: int) -> tuple[Columns, Floats, NDArray[np.int64]]:
-        """What the buyers of an item bought too: items, cosines, by how many."""
-        self._widen()
-        rows, buyers = self._rows, self.popularity.buyers
-        out = np.zeros(MOST_HOLDERS, dtype=np.int64)
-        lists = rows.base_postings, rows.overlay.postings
-        some, _ = row_kernels.holders_of(column, rows.inv, *lists, out)
-        many, found = row_kernels.count_buyers(
-            column, out[:some], rows.base_rows, rows.overlay.rows, self._holders, self._touched
-        )
-        others = self._touched[:found].copy()
-        both = self._holders[others].astype(np.float64)
-        self._holders[others] = 0
-        shared = both * max(int(buyers[column]), many) / max(many, 1)
-        theirs = np.maximum(buyers[others], shared)
-        scores = shared / np.sqrt(max(int(buyers[column]), many) * np.maximum(theirs, 1))
-        return others, np.minimum(scores, 1.0), np.rint(shared).astype(np.int64)
-
     def _widen(self) -> None:
         """Make room for items that joined the table since."""
         if self._rows.widen(len(self.items)):
-            self._fit()
-
-    def _fit(self) -> None:
-        """Size the scratch arrays to the items that there is room for."""
-        room = len(self._rows.idf)
-        self.popularity.widen(room)
-        self._holders = np.zeros(room, dtype=np.int32)
-        self._touched = np.zeros(room, dtype=np.int32)
+            self.popularity.widen(len(self._rows.idf))
 
 
 _ANY: Final = 1e-30  # the threshold of a list that is not full: whoever is alike enters
