@@ -22,6 +22,7 @@ from tests.builders import (
 from worker import batch as batches
 from worker.profile import codec, fold
 from worker.route import route
+from worker.store import scripts
 from worker.store.door import Intake
 from worker.store.envelope import pack, unpack
 from worker.store.quarantine import INTAKE, Quarantine
@@ -48,6 +49,29 @@ def break_profile(shop, customer, change):
     """Change a stored profile's value."""
     key = shop.keys.profile(shop.keys.shard(customer), customer)
     shop.client.set(key, change(shop.client.get(key)))
+
+
+def test_the_server_reads_and_commits_other_shards_while_a_batch_is_folded(redis_client):
+    shop = Installation(redis_client, shards=3).create()
+    for shard in range(3):
+        customer = next(name for name in NAMES if shop.keys.shard(name) == shard)
+        shop.put([viewed(customer, "tea", f"e{shard}", T0)])
+    names = {redis_client.script_load(scripts.source(name)): name for name in ("begin", "commit")}
+    seen = []
+    with redis_client.monitor() as monitor:
+        assert shop.ingest().round().applied == 3
+        redis_client.echo("done")
+        while (one := monitor.next_command())["command"] != "ECHO done":
+            word, *others = one["command"].split()
+            if one["client_type"] != "lua" and word in {"EVALSHA", "MGET"}:
+                seen.append(names[others[0]] if word == "EVALSHA" else word)
+    assert seen == [
+        "begin",
+        *("begin", "MGET"),  # ahead: what the next batch holds
+        *("begin", "MGET", "commit"),
+        *("MGET", "commit"),
+        "commit",
+    ]
 
 
 class TestRivals:
