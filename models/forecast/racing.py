@@ -23,6 +23,7 @@ def leading(scored: Sequence[Scored], target: Target) -> list[str]:
     Source  Jamieson & Talwalkar (2016), "Non-stochastic Best Arm Identification and Hyperparameter
             Optimization": successive halving
 
+    >>> import numpy as np
     >>> said = {FLOOR: np.full(1, 0.5), "boosting": np.full(1, 0.1), "logistic": np.full(1, 0.9)}
     >>> window = Scored(0, np.zeros(1, int), {"buy": np.ones(1)}, {"buy": said})
     >>> leading([window] * 4, "buy")
