@@ -209,9 +209,10 @@ class Refresh:
 
     def _answer(self, marks: Sequence[Mark]) -> None:
         """Take the nudges of the customers of a batch. Of whom it could not write, somebody else
-        wrote something newer, or a quiet mark will.
+        wrote something newer, or a quiet mark will; but whom a rollout brought may have been scored
+        already, and left as they were.
         """
-        asked = {mark.customer_id for mark in marks}
+        asked = {mark.customer_id for mark in marks if not mark.stale}
         self._nudges.take([one for one in self._nudged if one.customer_id in asked])
         self._nudged = [one for one in self._nudged if one.customer_id not in asked]
 

@@ -8,6 +8,7 @@ key             | email of the contact: there is no upsert
 fields          | custom_fields.<key>; null clears, fields that are absent stay
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -221,7 +222,7 @@ def _refused(response: Response, *, at_s: int) -> Outcome:
     if plain.verdict is Verdict.OK:
         return UNMENTIONED
     verdict = Verdict.AUTH if response.status == 404 else plain.verdict
-    detail = text(errors) or (text(compact(errors).decode()) if errors else "")
+    detail = text(errors) or (text(json.dumps(errors, ensure_ascii=False)) if errors else "")
     return Outcome(verdict, plain.code, detail, plain.retry_after_s)
 
 

@@ -6,7 +6,7 @@ from email.utils import formatdate
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from integrations.outbound.abilities import Authorizing, Lookup, Polling
@@ -271,6 +271,7 @@ class AdapterContract:
         body=JSON | SHAPES | st.lists(SHAPES, max_size=4),
         status=st.sampled_from([200, 207, 400, 403, 429, 500]),
     )
+    @example(body={"errors": [float("inf")]}, status=400)
     def test_no_answer_makes_it_raise_or_lose_a_row(
         self, kind: Kind, adapter: Adapter, body: Any, status: int
     ) -> None:

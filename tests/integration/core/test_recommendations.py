@@ -18,6 +18,7 @@ from worker.recommending import desk
 from worker.route import route
 from worker.settings import Settings
 from worker.store.door import Arrival
+from worker.store.refreshing import Mark
 
 DAY_S = 86_400
 BUYERS = 40
@@ -182,6 +183,19 @@ def test_an_item_that_is_sold_out_leaves_the_lists_of_who_does_nothing(shop):
         ),
         within_s=10,
     )
+
+
+def test_a_nudge_stays_where_a_rollout_finds_its_customer_scored_already(shop):
+    active, _ = shop
+    while active.refresh.drain() or active.rollout_store.progress().finished_s is None:
+        pass
+    active.refresh._nudges.put(["c-1"], active.clock.now_ms())
+    active.refresh._nudged = active.refresh._nudges.waiting(1)
+    mark = Mark(active.keys.shard("c-1"), "c-1", None, loud=True)
+    active.refresh._answer([mark._replace(stale=True)])
+    assert [one.customer_id for one in active.refresh._nudges.waiting(1)] == ["c-1"]
+    active.refresh._answer([mark._replace(nudged=True)])
+    assert active.refresh._nudges.waiting(1) == []
 
 
 def _items(told):

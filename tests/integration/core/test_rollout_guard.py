@@ -28,7 +28,7 @@ def test_bad_versions_forced_in_by_hand_are_rolled_back_by_themselves_once(shop,
     told = {kind: models.log(kind)[0].why for kind in KINDS}
     assert all(why.startswith(ROLLED_BACK) for why in told.values())
     assert "of what its centers can reach" in told["segments"]
-    assert "new_for_you: misses" in told["recommendations"]
+    assert "buy_again: misses" in told["recommendations"]
     assert "buy, 90 d: loss" in told["forecasts"]
     assert "buy, 90 d: calibration error" in told["forecasts"]
     assert models.verdict("forecasts", 2).state == "refused"

@@ -11,6 +11,7 @@ from models.segments.state import to_state
 from tests.builders import T0, order
 from tests.integration.workers.test_training import kill, server, surroundings  # noqa: F401
 from tests.servers import eventually
+from worker.app import app
 from worker.bootstrap import Runtime
 from worker.route import route
 from worker.session import order as send_order
@@ -57,6 +58,7 @@ def test_two_refresh_workers_swap_versions_while_they_run(server):  # noqa: F811
         for number in range(2)
     ]
     try:
+        app._after_fork()  # its connections may be those of another test, whose server is gone
         for slot in range(2):
             send_order(runtime, "refresh.pump", slot)
         eventually(lambda: versions() == [1] * CUSTOMERS, within_s=90)
