@@ -133,7 +133,7 @@ class _Play:
                 poll=self._crew.poll,
             )
         with self._phase("settle", "Waiting for the last reactions"):
-            self._until(self._settled, "the last event reached the CRM", patience_s=60.0)
+            self._until(self._settled, "the last event reached the CRM")
         with self._phase("check", "Comparing the CRM with what is stored"):
             expected = Expected(job.tally.events, len(journey.live))
             contacts = self._crm.contacts
@@ -198,13 +198,11 @@ class _Play:
         waits = boxes.marks + boxes.quiet_marks + boxes.outbox
         return not waits and not any(lag.entries for lag in self._active.door.lag())
 
-    def _until(
-        self, done: Callable[[], bool], what: str, *, patience_s: float = _PATIENCE_S
-    ) -> None:
-        deadline = time.monotonic() + patience_s
+    def _until(self, done: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
         while not done():
             if time.monotonic() > deadline:
-                raise StuckError(f"not within {patience_s:.0f} s: {what}")
+                raise StuckError(f"not within {_PATIENCE_S:.0f} s: {what}")
             self._crew.poll()
             time.sleep(_LOOK_EVERY_S)
 
