@@ -34,9 +34,8 @@ log = logger(__name__)
 DUE_EVERY_S: Final = 1.0
 FOLLOW_EVERY_S: Final = 0.5
 NUDGES_EVERY_S: Final = 0.25
-#: Part of a process's time that customers nudged by others' events take, beside events and alone.
+#: Part of a process's time that customers nudged by others' events take.
 NUDGED_SHARE: Final = 0.15
-NUDGED_SHARE_ALONE: Final = 0.3
 
 
 class Round(NamedTuple):
@@ -206,8 +205,7 @@ class Refresh:
         if nudged:
             now = self._clock.monotonic()
             spent_s = (now - start) * nudged / len(marks)
-            share = NUDGED_SHARE_ALONE if nudged == len(marks) else NUDGED_SHARE
-            self._nudges_again = now + spent_s * (1 / share - 1)
+            self._nudges_again = now + spent_s * (1 / NUDGED_SHARE - 1)
 
     def _answer(self, marks: Sequence[Mark]) -> None:
         """Take the nudges of the customers of a batch. Of whom it could not write, somebody else
