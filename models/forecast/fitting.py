@@ -50,6 +50,7 @@ def fit_bundle(
     key: NDArray[np.uint64] | None = None,
     prior: Prior = PRIOR,
     windows: int = WINDOWS,
+    finished_day: int | None = None,
     without: frozenset[str] = frozenset(),
     seed: int = 0,
     progress: Callable[[float], None] = lambda _: None,
@@ -62,6 +63,8 @@ def fit_bundle(
               `MOST_TRIED` buyers of the lowest hashes; where there are more, only the candidates
               that lead on the newer windows are tried on the older ones
     windows   closed windows to backtest on, at most; 0 = level 1 only
+    finished_day  the last day that is over, <= as_of_day; None = as_of_day. The newest window ends
+              with it: what a day still brings is missing in a label. Level 1 reads on to the end
     without   candidates that are not tried, by name
     progress  called with the part done, 0 to 1
     Raises    ShapeError, DomainError, NumericError
@@ -77,6 +80,9 @@ def fit_bundle(
     )
     customers = len(past.starts) - 1
     key = np.arange(customers, dtype=np.uint64) if key is None else key
+    day = as_of_day + 1 if finished_day is None else finished_day + 1
+    if len(past.day) and int(past.day.min()) >= day:
+        day = as_of_day + 1  # the shop's first day: no window is closed yet
     some = tried(past, key)
     few, few_key = (past, key) if some is None else (select(past, some), key[some])
     heads: list[Head] = []
@@ -91,7 +97,7 @@ def fit_bundle(
         part = _Part(progress, index / len(wanted), 1 / len(wanted))
         part(0.0)
         effort = _Effort(windows, without, left // (len(wanted) - index), some is not None)
-        found, told = _fit_horizon(sheets, as_of_day + 1, effort, seed, part)
+        found, told = _fit_horizon(sheets, day, effort, seed, part)
         left -= sum(steps(member) for head in found for member in head.members)
         heads += found
         report += told

@@ -21,6 +21,7 @@ def fit(data: TrainingData) -> tuple[Arrays, Meta]:
         horizons_days=(*HORIZONS_DAYS, *data.rules.horizons_days),
         key=data.key,
         windows=WINDOWS if data.live.forecasts else 0,
+        finished_day=data.today - 1,
         seed=data.at_s % 2**32,
         progress=data.tell,
     )

@@ -226,7 +226,7 @@ def _fit_rows(
     sheets: Sheets, today: int, name: str, customers: Callable[[int], int]
 ) -> dict[str, Any]:
     """How many rows a supervised fit had, of how many: snapshots of customers, by their hash."""
-    days = sheets.closed_before(today + 1)
+    days = sheets.closed_before(today)
     most = FAMILIES[name.removesuffix(STACKED)].most_rows
     there = [customers(day) for day in days]
     used = sum(min(one, most // max(len(days), 1)) for one in there)
