@@ -18,7 +18,8 @@ from worker.bootstrap import Runtime
 from worker.process import tune_interpreter
 from worker.serve import broker_url
 from worker.settings import Settings
-from worker.store.ingesting import START, Batch, Entry, IngestStore, Position, Stored
+from worker.store.commits import START, Batch, Entry, Position, Stored
+from worker.store.ingesting import IngestStore
 
 QUEUE = "bench.baseline"
 _NOWHERE = Position(b"", START, 0, 0, 0, 0, 0, 0)

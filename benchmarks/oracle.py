@@ -11,8 +11,8 @@ from worker.batch import Rules
 from worker.bootstrap import Runtime
 from worker.profile import codec, derive
 from worker.profile.ledger import Profile
+from worker.store.commits import START, Batch, Commit, Entry, Position, Stored
 from worker.store.envelope import unpack
-from worker.store.ingesting import START, Batch, Commit, Entry, Position, Stored
 from worker.store.keys import shard_of
 
 

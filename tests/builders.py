@@ -30,20 +30,12 @@ from worker.profile import codec, fold
 from worker.profile.ledger import Profile
 from worker.profile.memory import Limits, records
 from worker.refresh_rules import RefreshRules
+from worker.store.commits import START, Batch, Commit, Entry, Position, Stored, Write
 from worker.store.delivering import DeliverStore
 from worker.store.destinations import Destinations
 from worker.store.door import Door
 from worker.store.envelope import Envelope, unpack
-from worker.store.ingesting import (
-    START,
-    Batch,
-    Commit,
-    Entry,
-    IngestStore,
-    Position,
-    Stored,
-    Write,
-)
+from worker.store.ingesting import IngestStore
 from worker.store.keys import Keys
 from worker.store.quarantine import Quarantine
 

@@ -18,10 +18,10 @@ from worker.profile import codec, fold, memory
 from worker.profile.ledger import Profile, week_of
 from worker.profile.memory import Limits, Seen
 from worker.store.catalog import Stated
+from worker.store.commits import Batch, Commit, Entry, Refused, Stored, Write
 from worker.store.entries import EVENT, MIGRATE, refusal
 from worker.store.envelope import Envelope, NewerEnvelopeError, open_week_of, pack, unpack
 from worker.store.feedback import Touched
-from worker.store.ingesting import Batch, Commit, Entry, Refused, Stored, Write
 from worker.store.keys import shard_of
 from worker.store.training import Asked
 

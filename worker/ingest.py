@@ -9,8 +9,10 @@ from typing import Final, NamedTuple
 from worker import batch as batches
 from worker.batch import Rules
 from worker.store.catalog import CatalogStore
+from worker.store.commits import Batch, Commit
 from worker.store.feedback import FeedbackStore
-from worker.store.ingesting import Batch, Commit, IngestStore, Line
+from worker.store.ingesting import IngestStore
+from worker.store.line import Line
 from worker.store.training import TrainingDesk
 from worker.telemetry import logger
 

@@ -21,7 +21,7 @@ from tests.builders import (
 )
 from worker import batch as batches
 from worker.profile import fold
-from worker.store.ingesting import commit_arguments
+from worker.store.commits import commit_arguments
 from worker.store.scripts import source
 
 CUSTOMERS = ["ann", "bob", "cem", "dia"]

@@ -19,7 +19,7 @@ from benchmarks.faulty_worker import hang, train
 from worker.heart import Heart
 from worker.serve import run_worker
 from worker.settings import Settings
-from worker.store.ingesting import Line
+from worker.store.line import Line
 from worker.store.models import ModelStore
 
 
