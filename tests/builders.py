@@ -458,6 +458,7 @@ def refresher(client, keys: Keys, clock, *, lease_ms: int = 1, batch_size: int =
     """A refresh stage that pushes to `FakeCrm`."""
     from worker.index import InteractionIndex  # scipy: only where it is used
     from worker.live import LiveModels
+    from worker.nudging import Nudging
     from worker.refresh import Refresh
     from worker.store.models import ModelStore
     from worker.store.nudges import Nudges
@@ -470,7 +471,7 @@ def refresher(client, keys: Keys, clock, *, lease_ms: int = 1, batch_size: int =
         InteractionIndex(Population(client, keys), "UTC"),
         RULES._replace(batch_size=batch_size),
         clock,
-        Nudges(client, keys),
+        Nudging(Nudges(client, keys), clock),
     )
 
 

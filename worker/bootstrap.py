@@ -242,6 +242,7 @@ class Runtime:
         from worker.catalog import Stock  # noqa: PLC0415  scipy: only where it is used
         from worker.list_rules import list_rules  # noqa: PLC0415  same
         from worker.live import LiveModels  # noqa: PLC0415  same
+        from worker.nudging import Nudging  # noqa: PLC0415  same
         from worker.refresh import Refresh  # noqa: PLC0415  same
         from worker.rollout import Rollout  # noqa: PLC0415  same
 
@@ -251,7 +252,7 @@ class Runtime:
             self.index(),
             self.refresh_rules,
             self.clock,
-            Nudges(self.client, self.keys),
+            Nudging(Nudges(self.client, self.keys), self.clock),
             Stock(self.catalog, list_rules(self.settings)),
             Rollout(self.rollout_store, self.population, self.clock, self.pace),
         )

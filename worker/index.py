@@ -211,6 +211,8 @@ class InteractionIndex:
         if self._neighbors is None or self._recommender is None:
             return None
         found = interacted(one, self._calendar, self._neighbors.items, self._services)
+        if not watch and self._put.get(one.customer_id) == seq:
+            return found  # the row is as it was: others' events brought the customer here
         self._neighbors.put(one.customer_id, row_of(*found, self._recommender.decay), watch=watch)
         if seq >= 0:
             if len(self._put) >= _REMEMBERED:

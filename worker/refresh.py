@@ -20,10 +20,10 @@ from worker.insights.standing import encode
 from worker.insights.subject import Options, Previous, Subject
 from worker.insights.write import write
 from worker.live import Live, LiveModels
+from worker.nudging import Nudging
 from worker.profile.codec import CodecError
 from worker.refresh_rules import RefreshRules
 from worker.rollout import Rollout, is_scored
-from worker.store.nudges import Nudge, Nudges
 from worker.store.refreshing import Known, Mark, Push, Refreshed, RefreshStore, Transition
 from worker.telemetry import logger
 from worker.transitions import Told, transitions
@@ -33,9 +33,6 @@ log = logger(__name__)
 
 DUE_EVERY_S: Final = 1.0
 FOLLOW_EVERY_S: Final = 0.5
-NUDGES_EVERY_S: Final = 0.25
-#: Part of a process's time that customers nudged by others' events take.
-NUDGED_SHARE: Final = 0.15
 
 
 class Round(NamedTuple):
@@ -56,12 +53,12 @@ class Refresh:
         index: InteractionIndex,
         rules: RefreshRules,
         clock: Clock,
-        nudges: Nudges,
+        nudging: Nudging,
         stock: Stock | None = None,
         rollout: Rollout | None = None,
     ) -> None:
         self._store = store
-        self._nudges = nudges
+        self._nudging = nudging
         self._rollout = rollout
         self._models = models
         self._index = index
@@ -78,9 +75,7 @@ class Refresh:
             horizons_days=rules.horizons_days,
             policy=rules.policy or DEFAULT,
         )
-        self._looked_for_due = self._followed = self._nudges_again = self._nudging = float("-inf")
-        self._nudged: list[Nudge] = []
-        self._near: dict[str, None] = {}
+        self._looked_for_due = self._followed = float("-inf")
         self._listed = Listed()
         self._turn = 0
         self._ripe = False
@@ -94,7 +89,7 @@ class Refresh:
         self._look_at_stock()
         marks = self._store.lease(self._find(live))
         if not marks:
-            self._nudge()
+            self._nudging.put_gathered()
             return Round()
         now_s = self._clock.now_s()
         known = self._store.load([(mark.shard, mark.customer_id) for mark in marks])
@@ -125,13 +120,10 @@ class Refresh:
             self._store.commit(rows, self._rules.destinations, self._rules.streams) if rows else []
         )
         self._store.release({mark.shard for mark in marks} - {row.mark.shard for row in rows})
-        self._answer(marks)
+        self._nudging.answer(marks)
         if index is not None:
-            self._near |= dict.fromkeys(index.take_nudges())
-        if start - self._nudging >= NUDGES_EVERY_S:
-            self._nudging = start
-            self._nudge()
-        self._rest(marks, start)
+            self._nudging.gather(index.take_nudges())
+        self._nudging.rest(marks, start)
         return Round(
             len(rows) + sum(one.hot is None for one in known),
             sum(done),
@@ -145,7 +137,7 @@ class Refresh:
         before = self._stock.shelf.catalog
         shelf = self._stock.look(self._clock.monotonic())
         if shelf.catalog is not before and (gone := barred(before, shelf.catalog, shelf.rules)):
-            self._nudges.put(self._listed.holding(gone), self._clock.now_ms())
+            self._nudging.put(self._listed.holding(gone))
 
     def drain(self) -> int:
         """Rounds until no mark is left; the number of customers."""
@@ -166,7 +158,8 @@ class Refresh:
         asked = {mark.customer_id for mark in loud}
         # Small even where nobody is in a hurry: what an event marks meanwhile waits for it.
         room = max(1, some // (6 if loud else 2))
-        loud += [mark for mark in self._find_nudged(room) if mark.customer_id not in asked]
+        nudged = self._take_turns(self._nudging.find(room), room)
+        loud += [mark for mark in nudged if mark.customer_id not in asked]
         if not loud and (quiet := self._store.quiet(size)):
             return self._take_turns(quiet, size)
         if self._rollout is not None:
@@ -176,45 +169,6 @@ class Refresh:
         due = self._due(some if loud else size, hurry=self._ripe and not loud)
         asked = {mark.customer_id for mark in loud}
         return loud + [mark for mark in due if mark.customer_id not in asked]
-
-    def _find_nudged(self, limit: int) -> list[Mark]:
-        """Customers whose list others' events may have changed. They change nobody else's."""
-        now = self._clock.monotonic()
-        if now < self._nudges_again:
-            return []
-        self._nudges_again = now + NUDGES_EVERY_S
-        self._nudged = self._nudges.waiting(limit)
-        found = [
-            Mark(one.shard, one.customer_id, None, loud=True, nudged=True) for one in self._nudged
-        ]
-        return self._take_turns(found, limit)
-
-    def _nudge(self) -> None:
-        """Ask for another look at those near to whom events changed. What gathers for a while names
-        most of them once; if it is lost with the process, the clock's refresh comes to them.
-        """
-        if self._near:
-            self._nudges.put(list(self._near), self._clock.now_ms())
-            self._near.clear()
-
-    def _rest(self, marks: Sequence[Mark], start: float) -> None:
-        """What others' events change takes a part of the time, not all that is left: the machine
-        has other stages to run.
-        """
-        nudged = sum(mark.nudged for mark in marks)
-        if nudged:
-            now = self._clock.monotonic()
-            spent_s = (now - start) * nudged / len(marks)
-            self._nudges_again = now + spent_s * (1 / NUDGED_SHARE - 1)
-
-    def _answer(self, marks: Sequence[Mark]) -> None:
-        """Take the nudges of the customers of a batch. Of whom it could not write, somebody else
-        wrote something newer, or a quiet mark will; but whom a rollout brought may have been scored
-        already, and left as they were.
-        """
-        asked = {mark.customer_id for mark in marks if not mark.stale}
-        self._nudges.take([one for one in self._nudged if one.customer_id in asked])
-        self._nudged = [one for one in self._nudged if one.customer_id not in asked]
 
     def _due(self, limit: int, *, hurry: bool) -> list[Mark]:
         now = self._clock.monotonic()

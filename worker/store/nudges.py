@@ -18,7 +18,7 @@ MOST_WAITING: Final = 1_000
 
 
 class Nudge(NamedTuple):
-    """A customer to look at again, and when that was asked for last."""
+    """A customer to look at again, and since when; a millisecond later each time he is named."""
 
     shard: int
     customer_id: str
@@ -35,7 +35,7 @@ class Nudges:
         self._most_waiting = most_waiting
 
     def put(self, customer_ids: Sequence[str], at_ms: int) -> int:
-        """Nudge customers; how many of them wait now. To repeat it changes nothing."""
+        """Nudge customers; how many of them wait now. To repeat it costs another look at most."""
         by_shard: dict[int, list[str]] = {}
         for customer in customer_ids:
             by_shard.setdefault(self._keys.shard(customer), []).append(customer)

@@ -153,7 +153,7 @@ def test_events_go_all_the_way_on_three_nodes_and_every_script_runs(
     undoes_a_training(runtime)
     nudges = Nudges(runtime.client, runtime.keys)
     assert nudges.put(NAMES[:3], 1_000) == 3
-    runtime.refresh._nudges_again = float("-inf")
+    runtime.refresh._nudging._next = float("-inf")
     work(runtime)
     assert nudges.waiting(10) == []
 

@@ -14,11 +14,12 @@ from tests.builders import track
 from tests.servers import eventually
 from worker.bootstrap import Runtime
 from worker.commands.recommendations import Method
+from worker.nudging import Nudging
 from worker.recommending import desk
 from worker.route import route
 from worker.settings import Settings
 from worker.store.door import Arrival
-from worker.store.refreshing import Mark
+from worker.store.nudges import Nudges
 
 DAY_S = 86_400
 BUYERS = 40
@@ -189,13 +190,14 @@ def test_a_nudge_stays_where_a_rollout_finds_its_customer_scored_already(shop):
     active, _ = shop
     while active.refresh.drain() or active.rollout_store.progress().finished_s is None:
         pass
-    active.refresh._nudges.put(["c-1"], active.clock.now_ms())
-    active.refresh._nudged = active.refresh._nudges.waiting(1)
-    mark = Mark(active.keys.shard("c-1"), "c-1", None, loud=True)
-    active.refresh._answer([mark._replace(stale=True)])
-    assert [one.customer_id for one in active.refresh._nudges.waiting(1)] == ["c-1"]
-    active.refresh._answer([mark._replace(nudged=True)])
-    assert active.refresh._nudges.waiting(1) == []
+    nudges = Nudges(active.client, active.keys)
+    nudging = Nudging(nudges, active.clock)
+    nudging.put(["c-1"])
+    [mark] = nudging.find(1)
+    nudging.answer([mark._replace(stale=True, nudged=False)])
+    assert [one.customer_id for one in nudges.waiting(1)] == ["c-1"]
+    nudging.answer([mark])
+    assert nudges.waiting(1) == []
 
 
 def _items(told):

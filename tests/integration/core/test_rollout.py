@@ -12,6 +12,7 @@ from worker.clock import ManualClock
 from worker.index import InteractionIndex
 from worker.insights.previous import previous
 from worker.live import LiveModels
+from worker.nudging import Nudging
 from worker.refresh import Refresh
 from worker.rollout import Pace, Rollout
 from worker.store.models import ArtifactError, ModelStore
@@ -53,7 +54,7 @@ class Shop:
             InteractionIndex(population, "UTC"),
             RULES._replace(**options),
             self.clock,
-            Nudges(self.client, self.keys),
+            Nudging(Nudges(self.client, self.keys), self.clock),
             rollout=rollout,
         )
 
