@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.forecast.bundle import Bundle
+from models.forecast.bundle import Bundle, predict_bundle
 from models.forecast.families.base import Target
 from models.forecast.gate import LOSSES, MOST_BIAS
 from models.forecast.metrics import bias
@@ -204,22 +204,26 @@ class Watch:
         self, model: Bundle, version: int, now: Sequence[View], now_s: int
     ) -> Iterable[Figure]:
         """Log loss of P(buy in 30 days) on the newest closed window, over the backtest's; and how
-        far the sums of orders and spend were off, which are only told.
+        far the sums of orders and spend were off, which are only told; and the share of customers
+        whose figures had to be made coherent, which is only shown.
         """
         try:
             head = self._models.head("forecasts", version)
             then_s = int(head["as_of_s"])
         except (ArtifactError, KeyError):
             return []
-        newest = foretold(model, self._past(now), self._calendar.day(now_s))
+        here, today = self._past(now), self._calendar.day(now_s)
+        projected = predict_bundle(model, here, today).projected
+        found = [Figure("forecasts", "projected", version, projected, None, False, now_s)]
+        newest = foretold(model, here, today)
         past = self._past(self._sample(then_s))
         before = foretold(model, past, self._calendar.day(then_s))
         new, old = newest.losses(), before.losses()
         if min(len(new), len(old)) < LEAST_SAMPLE:
-            return []
+            return found
         base = max(_backtested(head) or float(old.mean()), 1e-9)
         row = (version, float(new.mean()) / base, LOSS_ALARM, loss_alarm(new, old, base), now_s)
-        found = [Figure("forecasts", "loss", *row)]
+        found.append(Figure("forecasts", "loss", *row))
         for target in LEVELS:
             came, said = newest.came[target], newest.said[target]
             off, sure = abs(bias(came, said)), level_alarm(came, said)

@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 
 from integrations.inbound.products import Product
+from models.forecast.bundle import from_state, to_state
+from models.forecast.level1 import Season
+from models.forecast.season import Calendar
 from tests.builders import DAY_S, T0, order
 from worker.bootstrap import Runtime
 from worker.route import route
 from worker.settings import Settings
+from worker.status import Watcher
 from worker.store.catalog import Stated
 from worker.store.door import Arrival
 from worker.store.verdicts import Verdict
@@ -101,6 +105,26 @@ def test_a_level_that_is_off_rings_and_asks_for_nothing(shop):
     level = shop.figures()["forecasts", "level_orders"]
     assert level.value > level.threshold == 0.15
     assert (level.rings, level.asks, level.since_s) == (True, False, shop.clock.now_s())
+
+
+def test_the_share_of_customers_made_coherent_is_a_figure_of_the_live_version(shop):
+    """A version whose month is three long, and whose quarter is one, contradicts itself."""
+    models = shop.runtime.models
+    held = models.read("forecasts", 1)
+    fitted = from_state(dict(held.arrays), dict(held.meta["model"]))
+    seasons = {30: Season(1.0, 1.0), 90: Season(-1.0, -1.0)}
+    heads = [
+        h._replace(season=Calendar((0,), (seasons[h.horizon_days],), 1.0)) for h in fitted.heads
+    ]
+    arrays, model = to_state(fitted._replace(heads=tuple(heads)))
+    shop.at(401)
+    shop.watch()
+    assert shop.figures()["forecasts", "projected"].value == 0.0
+    models.publish("forecasts", arrays, {**held.meta, "model": dict(model)}, shop.clock.now_s())
+    shop.watch()
+    figures = {one["kind"]: one.get("figures") for one in Watcher(shop.runtime).models(0)}
+    assert figures["forecasts"]["projected"] > 0.9
+    assert not shop.figures()["forecasts", "projected"].asks
 
 
 def test_the_catalog_asks_for_recommendations_alone(shop):
