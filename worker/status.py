@@ -161,6 +161,7 @@ class Watcher:
                 "waiting": boxes.marks + boxes.quiet_marks,
                 "oldest_age_s": boxes.marks_age_ms / 1000,
                 "quiet": boxes.quiet_marks,
+                "nudged_by_others": boxes.nudged,
                 "overdue_by_clock": boxes.overdue,
                 **counters["refresh"],
             },

@@ -114,7 +114,10 @@ def _stages(stages: dict[str, Any]) -> Any:
     ingest, refresh, deliver = (stages[name] for name in ("ingest", "refresh", "deliver"))
     more = {
         "ingest": f"{ingest['shards_with_lag']} shards behind, {ingest['intake']:,} in the intake",
-        "refresh": f"{refresh['quiet']:,} quiet, {refresh['overdue_by_clock']:,} overdue by clock",
+        "refresh": (
+            f"{refresh['quiet']:,} quiet, {refresh['nudged_by_others']:,} nudged by others' events,"
+            f" {refresh['overdue_by_clock']:,} overdue by clock"
+        ),
         "deliver": f"{deliver['due']:,} due, {deliver['under_way']:,} begun,"
         f" {deliver['dead_letters']:,} dead letters",
     }

@@ -71,6 +71,7 @@ class Gauges:
             self._looks.popleft()
         lag = sum(one.entries for one in active.door.lag())
         boxes = self._inspector.mailboxes(active.clock.now_ms(), active.destination_names)
+        waits = boxes.marks + boxes.quiet_marks + boxes.nudged
         p50 = self._reactions.quantile_ms(0.50, recent=True)
         p95 = self._reactions.quantile_ms(0.95, recent=True)
         return [
@@ -78,7 +79,7 @@ class Gauges:
             ("events applied", f"{applied:,}   {self._rate(1):,.0f}/s, {lag:,} behind"),
             (
                 "customers refreshed",
-                f"{written:,}   {self._rate(2):,.0f}/s, {boxes.marks + boxes.quiet_marks:,} to do",
+                f"{written:,}   {self._rate(2):,.0f}/s, {waits:,} to do",
             ),
             ("event to CRM", "-" if p50 is None else f"p50 {p50:.0f} ms, p95 {p95:.0f} ms"),
             ("CRM calls", f"{self._contacts.calls:,}   {len(self._contacts.by_id):,} contacts"),

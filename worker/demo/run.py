@@ -195,7 +195,7 @@ class _Play:
 
     def _settled(self) -> bool:
         boxes = self._boxes()
-        waits = boxes.marks + boxes.quiet_marks + boxes.outbox
+        waits = boxes.marks + boxes.quiet_marks + boxes.nudged + boxes.outbox
         return not waits and not any(lag.entries for lag in self._active.door.lag())
 
     def _until(self, done: Callable[[], bool], what: str) -> None:

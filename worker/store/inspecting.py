@@ -23,6 +23,7 @@ class Mailboxes(NamedTuple):
     intake_age_ms: int
     marks: int
     quiet_marks: int
+    nudged: int
     marks_age_ms: int
     overdue: int
     outbox: int
@@ -123,17 +124,18 @@ class Inspector:
         for s in range(k.shards):
             pipeline.zcard(k.dirty(s))
             pipeline.zcard(k.quiet(s))
+            pipeline.zcard(k.nudges(s))
             pipeline.zcount(k.due(s), "-inf", now_ms // 1000)
             pipeline.hlen(k.claimed(s))
             pipeline.hlen(k.dead(s))
         rest = pipeline.execute()
-        columns = [rest[at::5] for at in range(5)]
-        dirty, quiet, overdue, claimed, dead = (sum(column) for column in columns)
+        columns = [rest[at::6] for at in range(6)]
+        dirty, quiet, nudged, overdue, claimed, dead = (sum(column) for column in columns)
         outbox, due, first_due_ms = self._outboxes(now_ms, destinations)
         marked = [shard for shard, count in enumerate(columns[0]) if count]
         return Mailboxes(
-            *self._intake(now_ms), dirty, quiet, self._marks_age_ms(marked, now_ms), overdue,
-            outbox, due, max(0, now_ms - first_due_ms), claimed, dead,
+            *self._intake(now_ms), dirty, quiet, nudged, self._marks_age_ms(marked, now_ms),
+            overdue, outbox, due, max(0, now_ms - first_due_ms), claimed, dead,
         )  # fmt: skip
 
     def _outboxes(self, now_ms: int, destinations: Sequence[str]) -> tuple[int, int, int]:
