@@ -1,9 +1,11 @@
 """Canonical bytes of a profile: equal sets of events give equal bytes.
 
 Hot part   msgpack [version, first_s, last_s, cold_len, registers, last_signals, week, orders,
-           signals]
+           signals], the last two of the open week, encoded on their own (`worker.profile.block`);
+           in format 1 they were maps
 Cold part  the closed weeks, oldest first: week (u16), length (u32), msgpack [orders, signals]
 Orders     order id -> msgpack of its record, as bytes: decoded only when that order is looked at
+Signals    cell -> count
 
 Maps are written with sorted keys. A profile written by an older release is read by its own decoder
 and is rewritten in the current form by the next commit; one of a newer release is refused.
@@ -17,16 +19,16 @@ from typing import Any, Final, NamedTuple
 
 import msgpack
 
-from worker.profile.ledger import Block, OrderRecord, Profile
+from worker.profile.block import Block, in_order
+from worker.profile.block import CodecError as CodecError  # noqa: PLC0414 - raised here too
+from worker.profile.ledger import OrderRecord, Profile
 
-VERSION: Final = 1
+VERSION: Final = 2
 _HEADER: Final = struct.Struct(">HI")
-_TYPES_V1: Final = (int, int, int, int, dict, dict, int, dict, dict)
+_BEFORE_BLOCK: Final = (int, int, int, int, dict, dict, int)
+#: Types of the fields, by format.
+_TYPES: Final = {1: (*_BEFORE_BLOCK, dict, dict), 2: (*_BEFORE_BLOCK, bytes, str)}
 _pack: Final = msgpack.Packer(use_bin_type=True).pack
-
-
-class CodecError(ValueError):
-    """The bytes are no profile of this or an older release."""
 
 
 class NewerFormatError(CodecError):
@@ -80,8 +82,8 @@ def version_of(hot: bytes) -> int:
         raise CodecError(f"the profile cannot be read: {type(error).__name__}") from None
 
 
-def _decode_v1(fields: list[Any], cold: bytes | None) -> Profile:
-    if tuple(map(type, fields)) != _TYPES_V1:
+def _decode(fields: list[Any], cold: bytes | None) -> Profile:
+    if tuple(map(type, fields)) != _TYPES[fields[0]]:
         raise CodecError("the profile's fields are damaged")
     _, first_s, last_s, cold_len, registers, last_signals, week, orders, signals = fields
     if cold is not None and len(cold) < cold_len:
@@ -95,7 +97,10 @@ def _decode_v1(fields: list[Any], cold: bytes | None) -> Profile:
 
 
 #: Readers of every format that was ever released.
-DECODERS: Final[dict[int, Callable[[list[Any], bytes | None], Profile]]] = {1: _decode_v1}
+DECODERS: Final[dict[int, Callable[[list[Any], bytes | None], Profile]]] = {
+    1: _decode,
+    2: _decode,
+}
 
 
 def encode(profile: Profile) -> Encoded:
@@ -111,11 +116,11 @@ def encode(profile: Profile) -> Encoded:
             profile.first_s,
             profile.last_s,
             cold_len,
-            _sorted(profile.registers),
-            _sorted(profile.last_signals),
+            in_order(profile.registers),
+            in_order(profile.last_signals),
             profile.open_week,
-            _sorted(block.orders),
-            _sorted(block.signals),
+            block.encoded_orders(),
+            block.encoded_signals(),
         ]
     )
     return Encoded(hot, cold)
@@ -191,7 +196,7 @@ def iter_blocks(cold: bytes) -> list[tuple[int, Block]]:
 
 def encode_block(week: int, block: Block) -> bytes:
     """One closed week as bytes."""
-    body: bytes = _pack([_sorted(block.orders), _sorted(block.signals)])
+    body: bytes = _pack([in_order(block.orders), in_order(block.signals)])
     return _HEADER.pack(week, len(body)) + body
 
 
@@ -216,12 +221,3 @@ def _common_prefix(a: bytes, b: bytes) -> int:
         else:
             high = middle - 1
     return low
-
-
-def _sorted(mapping: dict[str, Any]) -> dict[str, Any]:
-    """The map with its keys in order; most are already."""
-    if len(mapping) < 2:
-        return mapping
-    keys = list(mapping)
-    ordered = sorted(keys)
-    return mapping if keys == ordered else {key: mapping[key] for key in ordered}

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
+from worker.profile.block import Block
 from worker.profile.codec import iter_blocks, unpack_record
-from worker.profile.ledger import Block, OrderRecord, Profile, Statement, order_at
+from worker.profile.ledger import OrderRecord, Profile, Statement, order_at
 from worker.profile.signals import split_cell
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from integrations.facts import EventFact, Kind
+from worker.profile.block import Block
 from worker.profile.codec import pack_record, settle, spill, thaw, unpack_record
 from worker.profile.ledger import (
     NEVER,
     NO_WEEK,
-    Block,
     OrderRecord,
     Profile,
     Statement,
@@ -81,9 +81,8 @@ def _write_register(profile: Profile, name: str, at_s: int, id_hash: bytes, valu
 
 def _count(profile: Profile, week: int, cells: Sequence[str]) -> None:
     block = _block(profile, week)
-    signals = block.signals
     for key in cells:
-        signals[key] = signals.get(key, 0) + 1
+        block.count(key)
     if profile.blocks is not None:
         settle(profile)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.profile.block import Block
+
 #: One restated order: [at_s, id_hash, kind, currency, amount_minor | None, flat lines].
 #: One refund: [at_s, id_hash, currency, amount_minor | None, flat lines].
 #: One cancellation: [at_s, id_hash].
@@ -30,21 +32,6 @@ DAY_S = 86_400
 def week_of(at_s: int) -> int:
     """Weeks since Monday 1969-12-29 UTC: the block that an instant belongs to."""
     return (at_s // DAY_S + 3) // 7
-
-
-@dataclass(slots=True)
-class Block:
-    """What one UTC week holds.
-
-    orders   order id -> its record, encoded (`codec.pack_record`): most events change none
-    signals  cell -> count
-    """
-
-    orders: dict[str, bytes] = field(default_factory=dict)
-    signals: dict[str, int] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.orders or self.signals)
 
 
 @dataclass(slots=True)

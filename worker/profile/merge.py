@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import Counter
 
 from worker.profile import memory as id_memory
+from worker.profile.block import Block
 from worker.profile.codec import pack_record, settle, thaw, unpack_record
 from worker.profile.fold import state
-from worker.profile.ledger import NEVER, Block, OrderRecord, Profile, order_at, week_of
+from worker.profile.ledger import NEVER, OrderRecord, Profile, order_at, week_of
 
 
 def merge(
@@ -51,7 +52,7 @@ def _join_orders(left: Profile, right: Profile) -> None:
     held: dict[str, OrderRecord] = {}
     for block in blocks.values():
         held |= {order_id: unpack_record(packed) for order_id, packed in block.orders.items()}
-        block.orders = {}
+        block.orders.clear()
     for block in thaw(right).values():
         for order_id, packed in block.orders.items():
             mine = held.setdefault(order_id, [[], [], []])

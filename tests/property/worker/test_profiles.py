@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from contextlib import contextmanager
 
 import msgpack
 import pytest
@@ -29,6 +28,7 @@ from tests.builders import (
     viewed,
 )
 from worker.profile import codec, derive, memory, merge
+from worker.profile.block import Block
 from worker.store.envelope import pack, unpack
 from worker.store.keys import shard_of
 
@@ -188,13 +188,12 @@ class TestMigration:
         current = DictShard(rules()).run([entries(story)])
         cut = data.draw(st.integers(0, len(story)))
         mixed = DictShard(rules()).run(batched(data, entries(story[:cut])))
-        with older_format():
-            for customer in mixed.customers:
-                mixed.values["profile", customer] = as_older(mixed.values["profile", customer])
-            rest = [*entries(story[cut:], after=cut), *migrations(CUSTOMERS, after=len(story))]
-            mixed.run(batched(data, data.draw(st.permutations(rest))))
-            mixed.run([migrations(CUSTOMERS, after=2 * len(story))])
-            assert mixed.canonical() == current.canonical()
+        for customer in mixed.customers:
+            mixed.values["profile", customer] = in_format_1(mixed.values["profile", customer])
+        rest = [*entries(story[cut:], after=cut), *migrations(CUSTOMERS, after=len(story))]
+        mixed.run(batched(data, data.draw(st.permutations(rest))))
+        mixed.run([migrations(CUSTOMERS, after=2 * len(story))])
+        assert mixed.canonical() == current.canonical()
         versions = [codec.version_of(mixed.envelope(who).hot) for who in mixed.customers]
         assert set(versions) == {codec.VERSION}
         assert mixed.refused == []
@@ -208,13 +207,24 @@ class TestMigration:
         assert (commit.loud, commit.quiet, commit.new, commit.delta) == ([], [], [], b"")
         assert commit.position == shard.position
         assert (commit.position.covered, commit.position.applied) == (3, 1)
-        with older_format():
-            shard.values["profile", "ann"] = as_older(before["profile", "ann"])
-            commit = shard.apply(migrations(["ann"], after=3))
-            assert [write.part for write in commit.writes] == ["profile"]
-            assert (commit.loud, commit.quiet, commit.delta) == ([], [], b"")
-            assert shard.apply(migrations(["ann"], after=4)).writes == []
+        shard.values["profile", "ann"] = in_format_1(before["profile", "ann"])
+        commit = shard.apply(migrations(["ann"], after=3))
+        assert [write.part for write in commit.writes] == ["profile"]
+        assert (commit.loud, commit.quiet, commit.delta) == ([], [], b"")
+        assert shard.apply(migrations(["ann"], after=4)).writes == []
         assert shard.values == before
+
+    def test_what_a_release_of_format_1_wrote_is_the_same_profile(self):
+        week = T0 + WEEK_S
+        story = [
+            viewed("ann", "tea", "e1", T0),
+            viewed("ann", "tea", "e2", week),
+            track("ann", "Email Opened", "e3", week),
+            identify("ann", "e4", week, country="DE"),
+            order("ann", "o1", "e5", week, revenue="9.50", items={"tea": 2, "cup": 1}),
+        ]
+        old = codec.decode(FORMAT_1_HOT, FORMAT_1_COLD)
+        assert codec.canonical(old) == codec.canonical(folded(facts(story)))
 
     def test_who_lives_elsewhere_or_cannot_be_read_is_refused(self):
         shard = DictShard(rules(2), shard=shard_of("ann", 2))
@@ -231,25 +241,23 @@ def migrations(customers, *, after):
     return [entry._replace(kind="migrate") for entry in found]
 
 
-@contextmanager
-def older_format():
-    """A format 0, older than all, that has its fields the other way round."""
-
-    def decode(fields, cold):
-        return codec.DECODERS[1]([1, *reversed(fields[1:])], cold)
-
-    codec.DECODERS[0] = decode
-    try:
-        yield
-    finally:
-        del codec.DECODERS[0]
-
-
-def as_older(value):
-    """A stored profile as a release of format 0 wrote it."""
+def in_format_1(value):
+    """A stored profile as a release of format 1 wrote it: orders and signals as maps."""
     envelope = unpack(value)
-    fields = msgpack.unpackb(envelope.hot, strict_map_key=False)
-    return pack(envelope._replace(hot=msgpack.packb([0, *reversed(fields[1:])])))
+    _, *fields, orders, signals = msgpack.unpackb(envelope.hot, strict_map_key=False)
+    block = Block(orders, signals)
+    return pack(envelope._replace(hot=msgpack.packb([1, *fields, block.orders, block.signals])))
+
+
+#: Written by the last release of format 1.
+FORMAT_1_HOT = (
+    b"\x99\x01\xcee\x92\x00\x80\xcee\x9b;\x00\x10\x81\xadtrait:country\x93\xcee\x9b;\x00\xc4"
+    b"\x08\xc8=jZ\xce\xc1)\xd1\xa2DE\x83\xa1E\xcee\x9b;\x00\xa1O\xcee\x9b;\x00\xa1v\xcee\x9b;"
+    b"\x00\xcd\x0b\x03\x81\xa2o1\xc4+\x93\x91\x96\xcee\x9b;\x00\xc4\x08I\xb7&\xbffE\x00\x88"
+    b"\x01\xa3EUR\xcd\x03\xb6\x94\xa3cup\xcd\x03\xe8\xa3tea\xcd\x07\xd0\x90\x90\x82\xa1E\x01"
+    b"\xa5v\x1ftea\x01"
+)
+FORMAT_1_COLD = b"\x0b\x02\x00\x00\x00\n\x92\x80\x81\xa5v\x1ftea\x01"
 
 
 class TestRefused:
@@ -336,9 +344,10 @@ class TestCodec:
         for damaged in (flipped, hot[:at], hot + b"\0"):
             try:
                 profile = codec.decode(damaged, cold)
+                held = (profile.registers, profile.block.orders, profile.block.signals)
             except codec.CodecError:
                 continue
-            assert isinstance(profile.registers, dict)
+            assert list(map(type, held)) == [dict, dict, dict]
 
     @QUICK
     @given(stories(customers=["ann"]), st.data())
