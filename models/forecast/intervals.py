@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from models.artifact import Meta
 from models.forecast.backtest import FLOOR, Scored
+from models.forecast.conformal import Calibrated, Window, calibrate
 from models.forecast.families.base import Target
 from models.forecast.heads import Head
 from models.forecast.level1 import Expected
 from models.forecast.recipe import Recipe, apply, recipes_of
 from models.forecast.sheets import Sheet, Sheets, expectation_columns
 from models.forecast.snapshot import sample
-from models.forecast.spread import Calibrated, Spread, calibrate, fit_spread, pit, simulate
+from models.forecast.spread import Spread, fit_spread, pit, simulate
 from models.history import PurchaseStats
 
 Rows: TypeAlias = NDArray[np.float64]
@@ -52,7 +53,7 @@ def fit_spreads(
         rng = np.random.default_rng(seed)
         means = apply(head.recipe, target, say(sheet, expected, head), head.shift)
         raw = _raw(sheets, day, target, means, rng)
-        windows: list[tuple[Rows, Rows]] = []
+        windows: list[Window] = []
         for one in scored:
             then = sheets.at(one.day)
             if target == "spend" and then.floor.value is None:
@@ -60,7 +61,9 @@ def fit_spreads(
             mean = apply(recipes[target], target, one.forecasts[target], None)
             chance = np.minimum(apply(recipes["buy"], "buy", one.forecasts["buy"], None), 1.0)
             shape = _raw(sheets, one.day, target, mean, rng)
-            windows.append((pit(shape, chance, mean, one.labels[target], rng), mean))
+            came = one.labels[target]
+            levels = pit(shape, chance, mean, came, rng)
+            windows.append(Window(shape, chance, mean, came, levels))
         found[target] = calibrate(raw, windows)
     return found
 

@@ -1,14 +1,12 @@
-"""Intervals: posterior simulation of the positive part, corrected by binned conformal calibration.
+"""Intervals: posterior simulation of the positive part; `conformal.py` corrects their levels.
 
 The forecast distribution of a customer is an atom at zero of 1 - P(buy) and a positive part. The
 positive part keeps the shape that simulation from the posterior of level 1 gives to customers of
-that expectation, scaled to the customer's own mean. Closed windows then tell which levels of that
-distribution were really reached: their quantiles replace the nominal levels, by forecast bin.
+that expectation, scaled to the customer's own mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,8 +23,6 @@ Matrix: TypeAlias = NDArray[np.float64]
 
 LEVELS: Final = np.concatenate(([0.0], np.arange(0.025, 1.0, 0.025), [0.99, 0.999]))
 GRID: Final = np.array([0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95])
-LEAST_LABELS: Final = 500  # closed labels before a correction
-WEIGHTS: Final = (0.5, 1.0)  # parts of a correction that are tried
 _SHAPES: Final = 12  # shapes by expectation given an order
 _BINS: Final = (0.2, 0.4, 0.6, 0.8, 0.9)  # conformal bins: quantiles of the mean forecast
 _DRAWS: Final = 200
@@ -132,73 +128,6 @@ def _reached(spread: Spread, chance: Rows, mean: Rows, came: Rows) -> Rows:
         own = which == k
         found[own] = np.interp(ratio[own], row, LEVELS)
     return found
-
-
-class Calibrated(NamedTuple):
-    """A spread with corrected levels.
-
-    weight      part of the correction that counts, of WEIGHTS
-    coverage80  share of closed outcomes within 10-90 %, each window by the correction of the
-                others; None where no two windows are closed
-    """
-
-    spread: Spread
-    weight: float = 0.0
-    coverage80: float | None = None
-
-
-def calibrate(spread: Spread, windows: Sequence[tuple[Rows, Rows]]) -> Calibrated:
-    """Correct the levels by what closed windows reached, per bin of the mean forecast.
-
-    windows  of each closed window the levels of `pit` and the mean forecasts, both (m,)
-    How much of the correction counts is what would have given each window, corrected by the others,
-    the least interval score: where levels move with the season, the past corrects little.
-    Source  Chernozhukov, Wuthrich & Zhu (2021), "Distributional conformal prediction"; bins as in
-            Vovk et al. (2003), "Mondrian confidence machine"; score of Gneiting & Raftery (2007)
-    """
-    known = [one for one in windows if len(one[0])]
-    if sum(len(levels) for levels, _ in known) < LEAST_LABELS:
-        return Calibrated(spread)
-    reached = _reached_levels(spread.bin_edges, known)
-    if len(known) == 1:
-        return Calibrated(spread._replace(reached=reached), 1.0)
-    scores, inside = np.zeros(len(WEIGHTS)), np.zeros(len(WEIGHTS))
-    for i, (levels, means) in enumerate(known):
-        others = _reached_levels(spread.bin_edges, known[:i] + known[i + 1 :])
-        for k, weight in enumerate(WEIGHTS):
-            low, high = _ends(_partly(others, weight), np.searchsorted(spread.bin_edges, means))
-            miss = np.maximum(low - levels, 0.0) + np.maximum(levels - high, 0.0)
-            scores[k] += float((high - low + 10.0 * miss).mean())
-            inside[k] += float(((low <= levels) & (levels <= high)).mean())
-    best = int(np.argmin(scores))
-    reached = _partly(reached, WEIGHTS[best])
-    return Calibrated(
-        spread._replace(reached=reached), WEIGHTS[best], float(inside[best]) / len(known)
-    )
-
-
-def _reached_levels(bin_edges: Rows, windows: Sequence[tuple[Rows, Rows]]) -> Matrix:
-    """Return (bins, len(LEVELS)) the levels that outcomes reached; nominal ones of a thin bin."""
-    levels = np.concatenate([one for one, _ in windows])
-    which = np.searchsorted(bin_edges, np.concatenate([means for _, means in windows]))
-    reached = np.tile(LEVELS, (len(bin_edges) + 1, 1))
-    for k in range(len(reached)):
-        own = levels[which == k]
-        if len(own) >= LEAST_LABELS // 10:
-            reached[k] = np.quantile(own, LEVELS)
-            reached[k, 0], reached[k, -1] = 0.0, max(reached[k, -1], LEVELS[-1])
-    return np.maximum.accumulate(reached, axis=1)
-
-
-def _partly(reached: Matrix, weight: float) -> Matrix:
-    moved: Matrix = weight * reached + (1.0 - weight) * LEVELS
-    return moved
-
-
-def _ends(reached: Matrix, which: NDArray[np.int64]) -> tuple[Rows, Rows]:
-    """Return the levels that stand for 10 and 90 %, of each row's bin."""
-    low, high = (np.array([np.interp(at, LEVELS, row) for row in reached]) for at in (0.1, 0.9))
-    return low[which], high[which]
 
 
 def quantile(spread: Spread, level: float, chance: Rows, mean: Rows, *, raw: bool = False) -> Rows:

@@ -16,6 +16,7 @@ from models.forecast.bundle import (
     spend_distribution,
     to_state,
 )
+from models.forecast.conformal import Window, calibrate
 from models.forecast.drivers import describe, in_words, member_drivers
 from models.forecast.facts import THEMES
 from models.forecast.families.registry import FAMILIES
@@ -26,7 +27,7 @@ from models.forecast.prior import SOURCES, prior_without
 from models.forecast.recipe import FLOOR_ONLY, Recipe, apply
 from models.forecast.sheets import EXPECTATION, Sheets, expectation_columns
 from models.forecast.snapshot import NAMES
-from models.forecast.spread import calibrate, fit_spread, pit, quantile, simulate
+from models.forecast.spread import fit_spread, pit, quantile, simulate
 from models.history import PurchaseStats, cut, from_orders, select, with_refunds
 
 TODAY = 20_000
@@ -251,7 +252,8 @@ def test_intervals_cover_what_the_model_itself_simulates():
     levels = pit(spread, chance[keep], expected[keep], came[keep], rng)
     inside = ((levels >= 0.1) & (levels <= 0.9)).mean()
     assert 0.75 < inside < 0.87
-    corrected = calibrate(spread, [(levels, expected[keep])]).spread
+    window = Window(spread, chance[keep], expected[keep], came[keep], levels)
+    corrected = calibrate(spread, [window]).spread
     assert (np.diff(corrected.reached, axis=1) >= 0).all()
 
 
@@ -264,7 +266,7 @@ def test_corrected_intervals_cover_unseen_outcomes_better_than_raw_ones():
     windows = []
     for _ in range(4):
         came = mean * rng.gamma(1.0, 1.0, 4_000)
-        windows.append((pit(raw, chance, mean, came, rng), mean))
+        windows.append(Window(raw, chance, mean, came, pit(raw, chance, mean, came, rng)))
     found = calibrate(raw, windows[:3])
     assert found.weight == 1.0
     assert found.coverage80 == pytest.approx(0.8, abs=0.02)
@@ -275,6 +277,21 @@ def test_corrected_intervals_cover_unseen_outcomes_better_than_raw_ones():
 
     assert coverage(raw_too=True) < 0.65
     assert coverage(raw_too=False) == pytest.approx(0.8, abs=0.02)
+
+
+def test_a_correction_that_would_have_misled_the_newer_windows_does_not_count():
+    """Each window reaches other levels than those before it, in turn: the past tells nothing."""
+    rng = np.random.default_rng(4)
+    draws = rng.gamma(4.0, 1.0, (800, 200)) * rng.uniform(500, 5_000, (800, 1))
+    mean = rng.uniform(500, 5_000, 4_000) * 4.0
+    chance, raw = np.ones(4_000), fit_spread(draws, 0.0, mean)
+    windows = []
+    for level in (1.5, 1.0, 0.6, 1.5, 0.6):
+        came = mean * level * rng.gamma(4.0, 0.25, 4_000)
+        windows.append(Window(raw, chance, mean, came, pit(raw, chance, mean, came, rng)))
+    assert calibrate(raw, windows).weight < 0.5
+    assert calibrate(raw, windows[1:3]).spread.reached is None
+    assert calibrate(raw, windows[:1]).weight == 1.0
 
 
 def test_reasons_come_from_the_winner_ranked_and_in_words(promoted):
