@@ -43,6 +43,7 @@ from models.recommend.preparing import prepare
 from models.recommend.recommender import Asked, Liked, Recommender, own_items, recommend
 from models.recommend.seeds import similarities
 from models.recommend.similarity import Similarity
+from worker.process import tune_interpreter
 from worker.store.snapshots import Snapshots
 from worker.views import Interacted
 
@@ -441,6 +442,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     start = time.perf_counter()
     prepare()
+    tune_interpreter()  # as a refresh process does
     ready_s = round(time.perf_counter() - start, 2)
     sizes = {}
     for customers in args.customers:

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommend import row_kernels
 from models.recommend.index_rows import Columns, IndexRows
 from models.recommend.popularity import Popularity
+from models.recommend.together_kernels import best_of, bought_with
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -76,24 +76,16 @@ class BoughtTogether:
     def best(self, column: int, count: int) -> tuple[Columns, Floats]:
         """The items of the highest cosine of their buyers with an item's, ties by column."""
         others, scores, _ = self.of(column)
-        best = np.lexsort((others, -scores))[:count]
-        return others[best], scores[best]
+        columns, best = best_of(others, scores, count)
+        return columns, best
 
     def of(self, column: int) -> tuple[Columns, Floats, NDArray[np.int64]]:
         """What the buyers of an item bought too: items, cosines, by how many."""
         rows, buyers = self._rows, self._popularity.buyers
         if len(self._both) != len(rows.idf):
             self._both, self._touched = np.zeros((2, len(rows.idf)), dtype=np.int32)
-        out = np.zeros(MOST_HOLDERS, dtype=np.int64)
-        lists = rows.base_postings, rows.overlay.postings
-        some, _ = row_kernels.holders_of(column, rows.inv, *lists, out)
-        many, found = row_kernels.count_buyers(
-            column, out[:some], rows.base_rows, rows.overlay.rows, self._both, self._touched
-        )
-        others = self._touched[:found].copy()
-        both = self._both[others].astype(np.float64)
-        self._both[others] = 0
-        shared = both * max(int(buyers[column]), many) / max(many, 1)
-        theirs = np.maximum(buyers[others], shared)
-        scores = shared / np.sqrt(max(int(buyers[column]), many) * np.maximum(theirs, 1))
-        return others, np.minimum(scores, 1.0), np.rint(shared).astype(np.int64)
+        others, scores, shared = bought_with(
+            column, MOST_HOLDERS, rows.inv, (rows.base_postings, rows.overlay.postings),
+            (rows.base_rows, rows.overlay.rows), buyers, self._both, self._touched,
+        )  # fmt: skip
+        return others, scores, shared

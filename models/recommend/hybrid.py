@@ -11,10 +11,10 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from models.recommend.candidate_kernels import collect
 from models.recommend.content import Content
 from models.recommend.cooccurrence import Companions
 from models.recommend.heap_kernels import least_of
-from models.recommend.hybrid_kernels import collect
 from models.recommend.popularity import Popularity
 from models.recommend.popularity_kernels import relisted
 from models.recommend.repeats import OwnItems, RepeatHabits

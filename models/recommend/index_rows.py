@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from math import ldexp
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,15 @@ class IndexRows:
     def _take(self, base: Base) -> None:
         """Begin anew over a base, without anything that changed."""
         self.base = base
+        # As kernels take the base's rows and postings.
+        self.base_rows = (
+            base.row_start,
+            base.row_item,
+            base.row_weight,
+            base.row_first,
+            base.row_last,
+        )
+        self.base_postings = base.post_start, base.post_slot, base.post_value
         self.norm, self.inv, self.total = base.norm, base.inv, base.total
         self.exponent = base.exponent
         count = len(base.ids)
@@ -70,17 +79,6 @@ class IndexRows:
     def differs(self) -> bool:
         """Whether anything changed since the base was made."""
         return bool(self._names) or self._living != self._based
-
-    @property
-    def base_rows(self) -> tuple[Any, ...]:
-        """The base's rows as kernels take them."""
-        base = self.base
-        return base.row_start, base.row_item, base.row_weight, base.row_first, base.row_last
-
-    @property
-    def base_postings(self) -> tuple[Any, ...]:
-        """The base's postings as kernels take them."""
-        return self.base.post_start, self.base.post_slot, self.base.post_value
 
     @property
     def known_idf(self) -> Floats:

@@ -85,15 +85,13 @@ class Overlay:
         """
         self._write_row(number, row)
         slot = self._first_slot + number
-        postings, room = self.postings, self._post_room
-        need = row_kernels.room_needed(changed, self._post_length, room, self._post_end)
-        if need > len(self._post_slot):
-            self._post_slot = np.resize(self._post_slot, 2 * need)
-            self._post_value = np.resize(self._post_value, 2 * need)
-            postings = self.postings
-        self._post_end = row_kernels.put_postings(
-            slot, changed, values, kept, postings, room, self._post_end
-        )
+        part = slot, changed, values, kept
+        end = row_kernels.put_postings(*part, self.postings, self._post_room, self._post_end)
+        if end < 0:
+            self._post_slot = np.resize(self._post_slot, -2 * end)
+            self._post_value = np.resize(self._post_value, -2 * end)
+            end = row_kernels.put_postings(*part, self.postings, self._post_room, self._post_end)
+        self._post_end = end
 
     def _write_row(self, number: int, row: Row) -> None:
         count = len(row.columns)

@@ -1,6 +1,5 @@
 """Why an item is on a list, in words to the customer."""
 
-from collections.abc import Sequence
 from typing import Final
 
 from models.recommend.hybrid import MEMBERS
@@ -10,7 +9,6 @@ SIMILAR: Final = MEMBERS.index("similar")
 TOGETHER: Final = MEMBERS.index("together")
 POPULAR: Final = MEMBERS.index("popular")
 CONTENT: Final = MEMBERS.index("content")
-_OTHERS: Final = (SIMILAR, TOGETHER, POPULAR, CONTENT)
 _FEW: Final = 3  # purchases from which a habit has an interval
 
 
@@ -28,25 +26,22 @@ def habit(count: int, first_day: int, last_day: int, today: int) -> str:
     return f"you bought it {when}" if count == 1 else f"you bought it twice, last {when}"
 
 
-def novelty(
-    parts: Sequence[float], *, holders: int, looked: bool, segment: str | None = None
-) -> str:
+def novelty(loudest: int, *, holders: int, looked: bool, segment: str | None = None) -> str:
     """Name what speaks loudest for an item that was never bought.
 
-    parts    what each member adds to the utility
+    loudest  the member that adds most to the utility, as a place in `MEMBERS`; not `OWN`
     holders  similar customers who bought it
     segment  name of the customer's segment, where it stands in for similar customers
 
-    >>> novelty([0.0, 2.0, 0.1, 1.0, 0.0], holders=14, looked=False)
+    >>> novelty(SIMILAR, holders=14, looked=False)
     'bought by 14 customers like you'
-    >>> novelty([0.0, 0.2, 0.1, 1.0, 0.0], holders=14, looked=False)
+    >>> novelty(POPULAR, holders=14, looked=False)
     'popular this month'
     """
     if looked:
         return "you looked at it"
     if segment is not None and holders:
         return f"popular among {segment}"
-    loudest = max(_OTHERS, key=parts.__getitem__)
     if loudest == SIMILAR:
         return _bought_by(holders)
     if loudest == TOGETHER:

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checks import ShapeError, require
+from models.recommend.candidate_kernels import CONTENT, POPULAR, SIMILAR
 from models.recommend.filters import NO_RULES, Rules, diverse, within_share
 from models.recommend.hybrid import MEMBER_OF, MEMBERS, Collector, Liked
-from models.recommend.hybrid_kernels import CONTENT, POPULAR, SIMILAR, listed
+from models.recommend.listing_kernels import listed
 from models.recommend.model import Recommender, empty_recommender, from_state, to_state
 from models.recommend.reasons import habit, novelty
 from models.recommend.repeats import OwnItems, own_items
@@ -31,7 +32,8 @@ __all__ = [
 ]
 
 Floats: TypeAlias = NDArray[np.float64]
-
+#: A candidate of a list, as `listing_kernels.listed` tells of it.
+Ranked: TypeAlias = tuple[list[int], list[float]]
 
 LIST_LENGTH = 10
 FEW_EVENTS = 3  # up to so many, taste is read from content and popularity alone
@@ -117,85 +119,53 @@ def recommend(
     found = collector.collect(own, asked.liked, asked.today)
     if 0 < own.events <= FEW_EVENTS and found.features[:, CONTENT].any():
         found.features[:, SIMILAR:POPULAR] = 0.0
-    again, new = found.bought & found.due, ~found.bought
-    if len(asked.hidden):
-        shown = ~np.isin(found.columns, asked.hidden)
-        again, new = again & shown, new & shown
-    lists = (recommender.weights.buy_again, again), (recommender.weights.new_for_you, new)
-    offered = found.columns, found.features, found.own, found.holders
-    mine = own.times, own.first_day, own.last_day, own.looked
-    made = []
     bounded = rules.item_share < 1 or rules.most_per_category > 0
-    for weights, chosen in lists:
-        wanted = len(chosen) if bounded else count
-        facts, utility, parts, loudest = listed(
-            offered, mine, chosen, weights, wanted, asked.segment is not None, MEMBER_OF,
-            len(MEMBERS),
-        )  # fmt: skip
-        told = [Told._make(row) for row in facts.tolist()]
-        ids = [item_ids[one.column] for one in told]
-        values = utility.tolist()
-        best = _pick(values, ids, told, count, asked.customer_id, categories, rules)
-        spoken = parts.tolist(), loudest.tolist()
-        made.append(_suggestions(best, ids, values, told, spoken, asked))
-    return Recommendations(*made)
-
-
-class Told(NamedTuple):
-    """What is known of an item of a list.
-
-    holders           similar customers who bought it
-    times, first_day, last_day  days of the customer's purchases
-    looked            whether the customer did at least look
-    """
-
-    column: int
-    holders: int
-    times: int
-    first_day: int
-    last_day: int
-    looked: int
+    weights, mine = recommender.weights, (own.times, own.first_day, own.last_day, own.looked)
+    first, told, said = listed(
+        tuple(found), mine, asked.hidden, (weights.buy_again, weights.new_for_you),
+        len(found.columns) if bounded else count, asked.segment is not None, MEMBER_OF,
+        len(MEMBERS),
+    )  # fmt: skip
+    ranked = list(zip(told.tolist(), said.tolist(), strict=True))
+    picked = [
+        _pick(one, item_ids, count, asked, categories, rules)
+        for one in (ranked[:first], ranked[first:])
+    ]
+    return Recommendations(*(_suggestions(best, item_ids, asked) for best in picked))
 
 
 def _pick(
-    utility: Sequence[float],
-    ids: Sequence[str],
-    told: Sequence[Told],
+    ranked: list[Ranked],
+    item_ids: Sequence[str],
     count: int,
-    customer_id: str,
+    asked: Asked,
     categories: Sequence[str],
     rules: Rules,
-) -> list[int]:
-    """Places by falling utility, ties by item id, as far as the bounds of a list allow."""
-    ranks = sorted(range(len(ids)), key=lambda place: (-utility[place], ids[place]))
+) -> list[Ranked]:
+    """Some by falling utility, ties by item id, as far as the bounds of a list allow."""
+    if len({said[0] for _, said in ranked}) < len(ranked):
+        ranked = sorted(ranked, key=lambda one: (-one[1][0], item_ids[one[0][0]]))
     if rules.item_share < 1:
-        ranks = [one for one in ranks if within_share(customer_id, ids[one], rules.item_share)]
-    kinds = [categories[one.column] for one in told] if rules.most_per_category else []
-    return diverse(ranks, kinds, rules.most_per_category, count)
+        who, share = asked.customer_id, rules.item_share
+        ranked = [one for one in ranked if within_share(who, item_ids[one[0][0]], share)]
+    if not rules.most_per_category:
+        return ranked[:count]
+    kinds = [categories[told[0]] for told, _ in ranked]
+    places = diverse(range(len(ranked)), kinds, rules.most_per_category, count)
+    return [ranked[place] for place in places]
 
 
-def _suggestions(
-    best: Sequence[int],
-    ids: Sequence[str],
-    utility: Sequence[float],
-    told: Sequence[Told],
-    spoken: tuple[list[list[float]], list[list[int]]],
-    asked: Asked,
-) -> list[Suggestion]:
-    """The chosen of the ranked items, best first.
-
-    spoken  of each item what every member adds, and the members by how much that is
-    """
-    made = []
-    parts, loudest = spoken
-    for i in best:
-        one, said = told[i], parts[i]
-        if one.times:
-            why = habit(one.times, one.first_day, one.last_day, asked.today)
+def _suggestions(best: list[Ranked], item_ids: Sequence[str], asked: Asked) -> list[Suggestion]:
+    """The chosen of the ranked items, best first."""
+    made, today, segment = [], asked.today, asked.segment
+    for (column, holders, times, first_day, last_day, looked, other, *loudest), said in best:
+        utility, *parts = said
+        if times:
+            why = habit(times, first_day, last_day, today)
         else:
-            looked, segment = bool(one.looked), asked.segment
-            why = novelty(said, holders=one.holders, looked=looked, segment=segment)
-        odds = max(exp(utility[i] - utility[best[0]]), _LEAST_SCORE)
-        members = tuple([(MEMBERS[j], said[j]) for j in loudest[i] if said[j]])
-        made.append(Suggestion(ids[i], odds, why, members))
+            why = novelty(other, holders=holders, looked=looked > 0, segment=segment)
+        odds = max(exp(utility - best[0][1][0]), _LEAST_SCORE)
+        adds = zip(loudest, parts, strict=True)
+        members = tuple([(MEMBERS[j], part) for j, part in adds if part])
+        made.append(Suggestion(item_ids[column], odds, why, members))
     return made

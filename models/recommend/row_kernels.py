@@ -37,23 +37,21 @@ def count_sort(row_start, row_item, value, post_start, post_slot, post_value):
 
 
 @compiled
-def room_needed(items, length, room, end):
-    """The end of the posting pool if every list of these items that is full has to move."""
-    for q in range(len(items)):
-        if length[items[q]] == room[items[q]]:
-            end += max(4, 2 * room[items[q]])
-    return end
-
-
-@compiled
 def put_postings(slot, items, values, kept, postings, room, end):
     """Set the slot's value in the overlay's lists of some items, or take it out of them.
 
     kept      per item: whether the slot stays in its list
-    postings  start (m), length (m), slot, value: the pool has room (`room_needed`)
-    Returns   the new end of the pool
+    postings  start (m), length (m), slot, value
+    Returns   the new end of the pool; where it may be too small, the end that it needs, negative,
+              and nothing was done
     """
     start, length, p_slot, p_value = postings
+    need = end
+    for q in range(len(items)):  # as if every full list had to move
+        if length[items[q]] == room[items[q]]:
+            need += max(4, 2 * room[items[q]])
+    if need > len(p_slot):
+        return -need
     for q in range(len(items)):
         item = items[q]
         first, last = start[item], start[item] + length[item]
@@ -112,45 +110,20 @@ def spread(slots, scores, base, overlay, place):
 @compiled
 def _add_row(first, end, item, weight, last, score, place, out, found):
     items, sums, holders = out
+    columns, weights, days = item[first:end], weight[first:end], last[first:end]
     norm2 = 0.0
-    for at in range(first, end):
-        norm2 += weight[at] * weight[at]
+    for q in range(len(columns)):
+        norm2 += weights[q] * weights[q]
     factor = score / np.sqrt(norm2) if norm2 > 0 else 0.0
-    for at in range(first, end):  # without a branch: whether an item is new cannot be foreseen
-        column = item[at]
+    for q in range(len(columns)):  # without a branch: whether an item is new cannot be foreseen
+        column = columns[q]
         t = place[column]
         found += t == 0
         t = found if t == 0 else t
         place[column], items[t] = t, column
-        sums[t] += factor * weight[at]
-        holders[t] += last[at] > 0
+        sums[t] += factor * weights[q]
+        holders[t] += days[q] > 0
     return found
-
-
-@compiled
-def holders_of(item, inv, base, overlay, out):
-    """Write some living holders of an item, evenly spread, to `out`.
-
-    Returns  how many were written, and how many there are: exact while all fit, else an estimate
-    """
-    b_start, b_slot, _ = base
-    o_start, o_length, o_slot, _ = overlay
-    first, last = 0, 0
-    if item + 1 < len(b_start):
-        first, last = b_start[item], b_start[item + 1]
-    many = last - first + o_length[item]
-    step = max(1, (many + len(out) - 1) // len(out))
-    found, looked = 0, 0
-    for at in range(0, many, step):
-        if first + at < last:
-            slot = b_slot[first + at]
-        else:
-            slot = o_slot[o_start[item] + first + at - last]
-        looked += 1
-        if inv[slot] > 0:
-            out[found] = slot
-            found += 1
-    return found, (many * found + looked - 1) // max(looked, 1)
 
 
 @compiled
@@ -270,34 +243,3 @@ def sum_rows(owner, column, day, weight, t0, half_life, most, out):
             if first[found] == 0:
                 first[found] = last[found]
     return found + 1 if found >= 0 and out_weight[found] > 0.0 else max(found, 0)
-
-
-@compiled
-def count_buyers(item, slots, base, overlay, both, touched):
-    """Of the slots that bought an item, count how many bought each other one.
-
-    both     int32 zeros, one an item
-    Returns  how many of the slots bought it, and how many others were touched
-    """
-    b_start, b_item, _, _, b_last = base
-    o_start, o_length, o_item, _, _, o_last = overlay
-    rows = len(b_start) - 1
-    buyers, found = 0, 0
-    for c in range(len(slots)):
-        late = slots[c] >= rows
-        number = slots[c] - rows if late else slots[c]
-        start = o_start[number] if late else b_start[number]
-        end = start + o_length[number] if late else b_start[number + 1]
-        items, last = (o_item, o_last) if late else (b_item, b_last)
-        place = start + np.searchsorted(items[start:end], item)
-        if place == end or items[place] != item or last[place] == 0:
-            continue
-        buyers += 1
-        for at in range(start, end):
-            other = items[at]
-            if last[at] > 0 and other != item:
-                if both[other] == 0:
-                    touched[found] = other
-                    found += 1
-                both[other] += 1
-    return buyers, found

@@ -29,6 +29,7 @@ def cosines(slots, items, values, place, idf, norm, base, overlay, out):
         place[items[q]] = q + 1
         mine[q + 1] = values[q] * idf[items[q]]
     rows = len(b_start) - 1
+    out[:] = _called_up(slots, b_start, b_item, b_weight)
     for c in range(len(slots)):
         slot = slots[c]
         if slot < rows:
@@ -42,10 +43,22 @@ def cosines(slots, items, values, place, idf, norm, base, overlay, out):
 
 
 @compiled
-def _dot(first, last, item, weight, values, place):
+def _called_up(slots, starts, items, weights):
+    """Read the first entry of each row: no read waits for another, so that the waits for memory
+    overlap, which they do not while rows are added up. The sum is for nothing but to be read.
+    """
     total = 0.0
-    for at in range(first, last):
-        total += weight[at] * values[place[item[at]]]
+    for c in range(len(slots)):
+        if slots[c] < len(starts) - 1:
+            total += weights[starts[slots[c]]] + items[starts[slots[c]]]
+    return total
+
+
+@compiled
+def _dot(first, last, item, weight, values, place):
+    items, weights, total = item[first:last], weight[first:last], 0.0
+    for q in range(len(items)):
+        total += weights[q] * values[place[items[q]]]
     return total
 
 

@@ -13,12 +13,13 @@ from typing import Final
 
 import numpy as np
 
-from models.recommend.heap_kernels import sift
+from models.recommend.heap_kernels import least_of, reached, sift
 from models.recommend.kernels import compiled
 from models.recommend.score_kernels import cosines, rank
 
 #: A row with at least one posting for so many slots is searched for among all slots.
 _SCAN_ALL: Final = 4
+_TINY: Final = np.float32(1e-45)  # the least key above 0
 
 
 @compiled
@@ -61,28 +62,36 @@ def accumulate(items, values, base, overlay, acc, touched):
 
 
 @compiled
-def select_cosine(acc, touched, found, own, inv, heap, slack, keys):
-    """Keep the touched slots that may be among the len(heap) best; `acc` is zeroed.
+def select_cosine(acc, touched, found, own, inv, wanted, slack, keys):
+    """Keep the touched slots that may be among the best so many; `acc` is zeroed.
 
     slack    relative error of a key: who is within twice of it may be better
     keys     float32 scratch, one a slot
     Returns  how many of `touched` are candidates, now at its front
     """
-    size = 0
     for t in range(found):
         slot = touched[t]
-        key = acc[slot] * inv[slot]
+        keys[t] = acc[slot] * inv[slot] if slot != own else np.float32(0)
         acc[slot] = 0
-        if slot == own:
-            key = np.float32(0)
-        keys[t] = key
-        if key > 0 and (size < len(heap) or key > heap[0]):
-            size = sift(heap, size, key)
-    least = heap[0] * (1 - 2 * slack) if size == len(heap) else np.float32(0)
+    kept = _keep_from(reached(keys[:found], wanted), slack, keys, touched, found)
+    return _keep_best(wanted, slack, keys, touched, kept)
+
+
+@compiled
+def _keep_best(wanted, slack, keys, touched, found):
+    """Keep who may be among the best so many of those that are found."""
+    least, _ = least_of(keys[:found].astype(np.float64), wanted)
+    return _keep_from(least, slack, keys, touched, found)
+
+
+@compiled
+def _keep_from(least, slack, keys, touched, found):
+    """Keep who has a key > 0 that may be at least so high."""
+    least = max(np.float32(least * (1 - 2 * slack)), _TINY)
     kept = 0
     for t in range(found):
-        if keys[t] > 0 and keys[t] >= least:
-            touched[kept] = touched[t]
+        if keys[t] >= least:
+            keys[kept], touched[kept] = keys[t], touched[t]
             kept += 1
     return kept
 
@@ -156,29 +165,32 @@ def _add_up(items, values, base, overlay, acc):
 
 
 @compiled
-def _select_among_all(acc, touched, own, inv, heap, slack, keys):
+def _select_among_all(acc, touched, own, inv, wanted, slack, keys):
     """`select_cosine` among all slots."""
     for slot in range(len(inv)):
         keys[slot] = acc[slot] * inv[slot]
         acc[slot] = 0
     keys[own] = 0
-    size, seen = 0, 0
-    least = np.float32(1e-45)
-    for slot in range(len(inv)):
-        key = keys[slot]
-        if key >= least:
-            touched[seen], keys[seen] = slot, key
-            seen += 1
-            if size < len(heap) or key > heap[0]:
-                size = sift(heap, size, key)
-                if size == len(heap):
-                    least = heap[0] * np.float32(1 - 2 * slack)
+    least = max(np.float32(reached(keys, wanted) * (1 - 2 * slack)), _TINY)
     kept = 0
-    for t in range(seen):
-        if keys[t] >= least:
-            touched[kept] = touched[t]
+    for slot in range(len(inv)):
+        if keys[slot] >= least:
+            touched[kept], keys[kept] = slot, keys[slot]
             kept += 1
-    return kept
+    return _keep_best(wanted, slack, keys, touched, kept)
+
+
+@compiled
+def row_at(slot, rows):
+    """The items and raw weights of a slot."""
+    base, overlay = rows
+    count = len(base[0]) - 1
+    if slot < count:
+        first, last = base[0][slot], base[0][slot + 1]
+        return base[1][first:last], base[2][first:last]
+    first = overlay[0][slot - count]
+    last = first + overlay[1][slot - count]
+    return overlay[2][first:last], overlay[3][first:last]
 
 
 @compiled
@@ -194,11 +206,10 @@ def posted(items, base_start, overlay_length):
 
 
 @compiled
-def nearest_cosines(own, row, limit, postings, inv, rows, norm, idf, places, scratch, out, scores):
+def nearest_cosines(own, limit, postings, inv, rows, norm, idf, places, scratch, out, scores):
     """The nearest by exact cosine, best first, ties by place; all of a search in one call.
 
     own            the asking slot
-    row            its items and raw weights
     limit          of postings that are read
     postings       of base and overlay, as `accumulate` takes them; `rows` as `cosines` does
     places         of overlay slots among the base's
@@ -207,7 +218,7 @@ def nearest_cosines(own, row, limit, postings, inv, rows, norm, idf, places, scr
     Returns        how many were found; -1 where this cannot tell: beyond the limit, or where two of
                    them have one place
     """
-    items, weights = row
+    items, weights = row_at(own, rows)
     acc, touched, keys, place = scratch
     many = posted(items, postings[0][0], postings[1][1])
     if many > limit:
@@ -222,14 +233,13 @@ def nearest_cosines(own, row, limit, postings, inv, rows, norm, idf, places, scr
     for q in range(len(values)):
         near[q] = values[q] * scale
         values[q] = values[q] / norm[own]
-    heap = np.zeros(len(out), dtype=np.float32)
     slack = relative_error(len(items))
     if _SCAN_ALL * many > len(inv):
         _add_up(items, near, postings[0], postings[1], acc)
-        kept = _select_among_all(acc, touched, own, inv, heap, slack, keys)
+        kept = _select_among_all(acc, touched, own, inv, len(out), slack, keys)
     else:
         found = accumulate(items, near, postings[0], postings[1], acc, touched)
-        kept = select_cosine(acc, touched, found, own, inv, heap, slack, keys)
+        kept = select_cosine(acc, touched, found, own, inv, len(out), slack, keys)
     exact = np.empty(kept)
     cosines(touched[:kept], items, values, place, idf, norm, rows[0], rows[1], exact)
     return rank(touched, exact, len(rows[0][0]) - 1, places, out, scores)

@@ -129,7 +129,7 @@ class Nearest:
         self._fit()
         slots, scores = np.empty(k, dtype=np.int32), np.empty(k)
         found = search_kernels.nearest_cosines(
-            slot, rows.row(slot)[:2], SCAN_LIMIT, (rows.base_postings, rows.overlay.postings),
+            slot, SCAN_LIMIT, (rows.base_postings, rows.overlay.postings),
             rows.inv, (rows.base_rows, rows.overlay.rows), rows.norm, rows.idf, rows.late_places,
             (self._acc, self._touched, self._keys, self._place), slots, scores,
         )  # fmt: skip
@@ -205,8 +205,7 @@ class Nearest:
         own2 = float(scaled @ scaled)
         common: tuple[Any, ...] = self._acc, self._touched, found, query.slot, rows.inv
         if by is Similarity.COSINE:
-            heap32 = np.zeros(k, dtype=np.float32)
-            kept = search_kernels.select_cosine(*common, heap32, slack, self._keys)
+            kept = search_kernels.select_cosine(*common, k, slack, self._keys)
         elif by is Similarity.PEARSON:
             own_inv, own1 = 1 / np.sqrt(own2), float(scaled.sum())
             count = max(1, self.items)

@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from models.recommend.candidate_kernels import name_all, name_best
+from models.recommend.heap_kernels import least_of
 from models.recommend.hybrid import FEATURES, MEMBER_OF, MEMBERS, expanded
-from models.recommend.hybrid_kernels import name_all, name_best, rank
+from models.recommend.listing_kernels import rank
 from models.recommend.repeats import own_items
 
 F = len(FEATURES)
@@ -83,6 +85,18 @@ def test_the_best_allowed_columns_are_named_once(scores, most, data):
         assert {one for one in usable if scores[one] > best[-1]} <= set(added)
         assert all(scores[one] >= best[-1] for one in new)
         assert len(new) <= len(best)
+
+
+MIXED = SCORES | SCORES.map(lambda one: -one) | st.sampled_from([1e-300, 1e300, 2.0**-1074])
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(MIXED, min_size=2, max_size=90), st.integers(1, 89))
+def test_the_least_of_the_highest_is_found_with_its_ties(values, most):
+    least, ties = least_of(np.array(values), most)
+    best = sorted(values, reverse=True)[:most]
+    every = len(values) <= most
+    assert (least, ties) == ((0.0, 0) if every else (best[-1], best.count(best[-1])))
 
 
 EVENTS = st.lists(

@@ -5,12 +5,12 @@ import pytest
 from scipy.sparse import csr_array
 
 from models.checks import DomainError, ShapeError
+from models.recommend.candidate_kernels import CONTENT
 from models.recommend.content import fit_content
 from models.recommend.cooccurrence import Companions, fit_companions
 from models.recommend.customer_rows import Decay, Row, rows_of
 from models.recommend.evaluate import bootstrap_mean, coverage, quality, top_items
 from models.recommend.hybrid import Collector, Liked, Shop
-from models.recommend.hybrid_kernels import CONTENT
 from models.recommend.interactions import Interactions
 from models.recommend.links import no_links
 from models.recommend.popularity import Popularity

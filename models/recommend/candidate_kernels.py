@@ -1,20 +1,19 @@
 """Compiled loops of the hybrid: one customer's candidates and what the members say of them.
 
-Arrays only; `hybrid.Collector` and `recommender.recommend` own them. Scratch arrays hold zeros
-between two calls.
+Arrays only; `hybrid.Collector` owns them. Scratch arrays hold zeros between two calls.
 
->>> features, places = np.array([[4.0], [1.0]]), np.array([0, 1])
->>> most, utility = np.zeros(1), np.zeros(2)
->>> utilities(features, places, np.array([1.0, 2.0]), most, utility)
->>> most, utility
-(array([4.]), array([3.  , 1.25]))
+>>> place, out, every = np.zeros(3, np.int16), np.zeros(3, np.int64), np.ones(3, np.bool_)
+>>> name_best(np.array([0, 1, 2]), np.array([0.1, 0.5, 0.3]), 2, every, place, out, 0)
+2
+>>> out[:2]
+array([1, 2])
 """
 
 from typing import Final
 
 import numpy as np
 
-from models.recommend.heap_kernels import least_of, sift
+from models.recommend.heap_kernels import least_of
 from models.recommend.kernels import compiled
 from models.recommend.repeat_kernels import repeats
 
@@ -32,10 +31,12 @@ def follow_twice(rows, weights, links, place, out):
     """Add up the links of some rows, each once and times its weight.
 
     place    int16 zeros, one a column, and so again after
-    out      columns; zeros for sums of the scores and sums of weight * score: to be zeroed again
+    out      columns; zeros for sums of the scores and sums of weight * score: to be zeroed again,
+             but for what is at 0
     Returns  how many columns there are, in `out` from 1 on
     """
     starts, columns, scores, late_place, late_columns, late_scores, lengths = links
+    out[1][0] = _called_up(rows, links)
     found = 0
     for q in range(len(rows)):
         row, weight = rows[q], max(weights[q], 0.0)
@@ -54,16 +55,34 @@ def follow_twice(rows, weights, links, place, out):
 
 
 @compiled
+def _called_up(rows, links):
+    """Read the first link of each row: no read waits for another, so that the waits for memory
+    overlap, which they do not while links are followed. The sum is for nothing but to be read.
+    """
+    starts, columns, scores, late_place, late_columns, late_scores, _ = links
+    total = 0.0
+    for q in range(len(rows)):
+        row = rows[q]
+        at = late_place[row] if row < len(late_place) else -1
+        if at >= 0:
+            total += late_columns[at, 0] + late_scores[at, 0]
+        elif row < len(starts) - 1 and starts[row] < len(columns):
+            total += columns[starts[row]] + scores[starts[row]]
+    return total
+
+
+@compiled
 def _follow(columns, scores, first, last, weight, place, out, found):
     touched, every, recent = out
-    for at in range(first, last):  # without a branch: whether an item is new cannot be foreseen
-        column = columns[at]
+    some, values = columns[first:last], scores[first:last]
+    for q in range(len(some)):  # without a branch: whether an item is new cannot be foreseen
+        column = some[q]
         t = place[column]
         found += t == 0
         t = found if t == 0 else t
         place[column], touched[t] = t, column
-        every[t] += scores[at]
-        recent[t] += weight * scores[at]
+        every[t] += values[q]
+        recent[t] += weight * values[q]
     return found
 
 
@@ -74,16 +93,13 @@ def name_best(columns, scores, most, allowed, place, out, named):
     place    (width,) int16: 1 + where a named column is in `out`, 0 = not named
     Returns the number of named columns, which are at the front of `out`
     """
-    heap, size = np.empty(most), 0
+    held = np.empty(len(columns))
     for q in range(len(columns)):
-        if scores[q] > 0.0 and (size < most or scores[q] > heap[0]) and allowed[columns[q]]:
-            size = sift(heap, size, scores[q])
-    least, ties = heap[0] if size == most else 0.0, 0
-    for h in range(size):
-        ties += heap[h] == least
+        held[q] = scores[q] if allowed[columns[q]] else 0.0
+    least, ties = least_of(held, most)
     for q in range(len(columns)):
-        if scores[q] > 0.0 and scores[q] >= least and allowed[columns[q]]:
-            if scores[q] == least:
+        if held[q] > 0.0 and held[q] >= least:
+            if held[q] == least:
                 ties -= 1
                 if ties < 0:
                     continue
@@ -234,115 +250,3 @@ def _profile(own, most):
             kept[size] = q
             size += 1
     return columns[kept], weights[kept]
-
-
-@compiled
-def utilities(features, places, weights, most, utility):
-    """Weigh scores over their maximum among the places, and the square roots of that.
-
-    weights  (2 f,): on the scores, then on the roots
-    most     (f,) out: the maxima
-    utility  (places,) out
-    """
-    f = features.shape[1]
-    most[:] = 0.0
-    for q in range(len(places)):
-        for j in range(f):
-            most[j] = max(most[j], features[places[q], j])
-    utility[:] = 0.0
-    for j in range(f):
-        if most[j] > 0.0:
-            for q in range(len(places)):
-                unit = features[places[q], j] / most[j]
-                utility[q] += weights[j] * unit + weights[f + j] * np.sqrt(unit)
-
-
-@compiled
-def parts_of(features, places, weights, most, member_of, parts):
-    """Add up what each member adds to the utility of some places."""
-    f = features.shape[1]
-    for q in range(len(places)):
-        for j in range(f):
-            value = features[places[q], j]
-            if value > 0.0:
-                unit = value / most[j]
-                parts[q, member_of[j]] += weights[j] * unit + weights[f + j] * np.sqrt(unit)
-
-
-@compiled
-def rank(features, chosen, weights, count, first, member_of, members):
-    """Rank the chosen candidates of one list.
-
-    chosen   (c,) who may be on it
-    weights  (2 f,): on the scores over their maximum, then on the roots of that
-    first    whether who has a score of similar customers goes before who has none
-    Returns  places of the `count` highest utilities and of whoever equals the last, best first;
-             their utilities, to 9 decimals; what each member adds
-    """
-    places = np.flatnonzero(chosen)
-    most, utility = np.zeros(features.shape[1]), np.zeros(len(places))
-    utilities(features, places, weights, most, utility)
-    high, low = -np.inf, np.inf
-    for q in range(len(places)):
-        utility[q] = np.rint(utility[q] * 1e9) / 1e9
-        if features[places[q], SIMILAR] > 0.0:
-            low = min(low, utility[q])
-        else:
-            high = max(high, utility[q])
-    if first and high >= low:
-        for q in range(len(places)):
-            if features[places[q], SIMILAR] <= 0.0:
-                utility[q] -= high - low + 1e-9
-    best = _highest(utility, count)
-    parts = np.zeros((len(best), members))
-    parts_of(features, places[best], weights, most, member_of, parts)
-    return places[best], utility[best], parts
-
-
-@compiled
-def listed(found, own, chosen, weights, count, first, member_of, members):
-    """Rank the chosen candidates of one list, and say what there is to say of the best.
-
-    found    columns, features, place among own (-1 = none), holders of each candidate
-    own      times, first and last day of purchase, looked of each own item
-    Returns  (best, 6) int64 column, similar customers who bought it, days of purchase, the first
-             and the last of them, whether it was looked at; utilities; what each member adds, to 4
-             decimals; the members by how much that is
-    """
-    columns, features, mine, holders = found
-    times, first_day, last_day, looked = own
-    places, utility, parts = rank(features, chosen, weights, count, first, member_of, members)
-    facts = np.zeros((len(places), 6), dtype=np.int64)
-    loudest = np.empty((len(places), members), dtype=np.int64)
-    for i in range(len(places)):
-        at = mine[places[i]]
-        facts[i, 0], facts[i, 1] = columns[places[i]], holders[places[i]]
-        if at >= 0:
-            facts[i, 2], facts[i, 3], facts[i, 4] = times[at], first_day[at], last_day[at]
-            facts[i, 5] = looked[at] > 0
-        for j in range(members):
-            parts[i, j] = np.rint(parts[i, j] * 1e4) / 1e4
-            to = j
-            while to > 0 and abs(parts[i, loudest[i, to - 1]]) < abs(parts[i, j]):
-                loudest[i, to] = loudest[i, to - 1]
-                to -= 1
-            loudest[i, to] = j
-    return facts, utility, parts, loudest
-
-
-@compiled
-def _highest(utility, count):
-    """Places of the `count` highest utilities and of whoever equals the last, best first."""
-    least, _ = least_of(utility, count)
-    every = len(utility) <= count
-    found = np.empty(len(utility), dtype=np.int64)
-    size = 0
-    for q in range(len(utility)):
-        if every or utility[q] >= least:
-            at = size
-            while at > 0 and utility[found[at - 1]] < utility[q]:
-                found[at] = found[at - 1]
-                at -= 1
-            found[at] = q
-            size += 1
-    return found[:size]
