@@ -98,6 +98,8 @@ class _Play:
             raise StuckError(f"{error}{told}") from None
         finally:
             with self._phase("stop", "Stopping"):
+                for kind in KINDS:  # the search for better forecasts may go on for minutes
+                    self._active.desk.cancel(kind)
                 self._crew.stop()
             self._gauges.stop()
             self._screen.stop()
