@@ -11,7 +11,9 @@ from tests.builders import (
     WEEK_S,
     Installation,
     dump,
+    facts,
     failing,
+    folded,
     order,
     refund,
     refusing,
@@ -20,7 +22,7 @@ from tests.builders import (
     viewed,
 )
 from worker import batch as batches
-from worker.profile import fold
+from worker.profile import codec, fold
 from worker.store.commits import commit_arguments
 from worker.store.scripts import source
 
@@ -131,6 +133,19 @@ class TestAnswers:
         assert dump(redis_client) == before
 
 
+def test_a_batch_of_many_customers_is_written_whole(redis_client):
+    """Profiles are written some hundred at a time."""
+    shop = Installation(redis_client, shards=1).create()
+    bought = [order(f"c{n}", f"o{n}", f"f{n}", T0, revenue="1") for n in range(1000)]
+    seen = [viewed(f"c{n}", "tea", f"e{n}", T0) for n in range(1000)]
+    shop.put([*bought, *seen])
+    assert [shop.ingest(batch_size=1000).round().applied for _ in range(3)] == [1000, 1000, 0]
+    assert shop.profiles() == {
+        f"c{n}": codec.canonical(folded(facts([bought[n], seen[n]]))) for n in range(1000)
+    }
+    assert redis_client.zcard("t:{s0}:dirty") == 1000
+
+
 class TestRefusals:
     @pytest.mark.parametrize("broken", ["short", "long", "count", "loud", "keys"])
     def test_arguments_that_do_not_add_up_write_nothing(self, redis_client, broken):
@@ -187,7 +202,7 @@ class TestInjectedErrors:
             answers.append(run(redis_client, source("commit"), keys, args))
             assert _without(dump(redis_client)) == _without(expected), at
         assert answers == [1] * (len(answers) - 1) + [2], "the cursor is the last write"
-        assert len(answers) > 20, "it fails behind each of its writes"
+        assert len(answers) >= 15, "it fails behind each of its writes"
 
     @pytest.mark.parametrize("size", [1000, 3, 1])
     def test_a_batch_read_anew_after_an_error_loses_and_doubles_nothing(

@@ -32,10 +32,9 @@ for i, wanted in ipairs(expected_types) do
     return redis.error_reply('WRONGTYPE commit: ' .. KEYS[i] .. ' is a ' .. found)
   end
 end
-for i = 12, #KEYS do
-  local found = redis.call('TYPE', KEYS[i]).ok
-  if found ~= 'none' and found ~= 'string' then
-    return redis.error_reply('WRONGTYPE commit: ' .. KEYS[i] .. ' is a ' .. found)
+for i = 12, #KEYS do -- by the length: a type is answered as a table, of which there would be hundreds
+  if type(redis.pcall('STRLEN', KEYS[i])) ~= 'number' then
+    return redis.error_reply('WRONGTYPE commit: ' .. KEYS[i] .. ' is no string')
   end
 end
 local cursor = redis.call('HGET', KEYS[1], 'cursor') or '0-0'
@@ -54,10 +53,15 @@ local function hold(id, ...)
     redis.call('XADD', KEYS[11], '*', ...)
   end
 end
+local function mark(key, from, count)
+  local marks = {}
+  for i = 1, count do marks[2 * i - 1], marks[2 * i] = seq, ARGV[from + i] end
+  if count > 0 then redis.call('ZADD', key, unpack(marks)) end
+end
 local at = 14 + n_meta
-for i = at + 1, at + n_loud do redis.call('ZADD', KEYS[6], seq, ARGV[i]) end
+mark(KEYS[6], at, n_loud)
 at = at + n_loud
-for i = at + 1, at + n_quiet do redis.call('ZADD', KEYS[7], seq, ARGV[i]) end
+mark(KEYS[7], at, n_quiet)
 at = at + n_quiet
 for i = at + 1, at + 2 * n_new, 2 do
   redis.call('SADD', KEYS[8], ARGV[i])
@@ -76,16 +80,15 @@ if ARGV[7] ~= '' then
     redis.call('XADD', KEYS[10], unpack(delta))
   end
 end
-local held = {}
+local whole, n_whole = {}, 0 -- keys and values; Lua takes 8000 arguments in one call
 for i = 1, n_writes do
   local key, offset, value = KEYS[11 + i], ARGV[at + 2 * i - 1], ARGV[at + 2 * i]
-  if offset == '-1' and #held == 0 then
-    redis.call('SET', key, value)
-  elseif offset == '-1' or offset == '-2' then
-    held[#held + 1], held[#held + 2] = key, value
-    if offset == '-1' then
-      redis.call('MSET', unpack(held))
-      held = {}
+  if offset == '-1' or offset == '-2' then
+    whole[n_whole + 1], whole[n_whole + 2] = key, value
+    n_whole = n_whole + 2
+    if offset == '-1' and (n_whole > 1000 or i == n_writes) then
+      redis.call('MSET', unpack(whole, 1, n_whole))
+      n_whole = 0
     end
   else
     redis.call('SETRANGE', key, offset, value)
