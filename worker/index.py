@@ -30,8 +30,8 @@ Floats: TypeAlias = NDArray[np.float64]
 
 #: More customers than this are not indexed by a refresh process itself: it waits for a snapshot.
 PRIVATE_MOST: Final = 50_000
-#: From so many customers on, similar ones are found in two stages: exact search takes 10 ms there.
-TWO_STAGE_FROM: Final = 500_000
+#: From so many customers on, similar ones are found in two stages; exact search takes 3 ms there.
+TWO_STAGE_FROM: Final = 1_000_000
 LOOK_EVERY_S: Final = 5.0
 READ_AFTER_S: Final = 1.0
 _REMEMBERED: Final = 100_000

@@ -194,7 +194,8 @@ class Settings(BaseSettings):
     similarity: Literal["cosine", "pearson", "euclidean"] = Field(
         "cosine",
         description="How alike customers are, in lists and among similar customers: from the next"
-        " training of recommendations on.",
+        " training of recommendations on. By another than the cosine, an event reaches only the"
+        " lists of those nearest to its customer within seconds, others by the daily look.",
     )
     recommendations: int = Field(
         10, ge=1, le=100, description="Items in each list of recommendations."

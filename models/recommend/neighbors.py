@@ -24,7 +24,7 @@ from models.recommend.index_rows import Columns, IndexRows, spare_slots
 from models.recommend.interactions import ItemTable
 from models.recommend.links import no_links
 from models.recommend.popularity import Popularity
-from models.recommend.similarity import DECIMALS, Nearest, Similarity, TwoStage
+from models.recommend.similarity import DECIMALS, Nearest, Query, Similarity, TwoStage
 
 __all__ = ["DECIMALS", "MOST_ITEMS", "Items", "Near", "NeighborIndex", "Similarity", "TwoStage"]
 
@@ -289,8 +289,8 @@ class NeighborIndex:
         answers = []
         for customer_id in customer_ids:
             slot = self._rows.slot(customer_id)
-            if by is Similarity.COSINE and chosen is None:
-                slots, scores = self._nearest.cosines(slot, k)
+            if by is Similarity.COSINE:
+                slots, scores = self._nearest.cosines(slot, k, chosen)
             else:
                 slots, scores = self._nearest.nearest(self._nearest.query(slot), k, by, chosen)
             if slot >= 0 and by is Similarity.COSINE and k >= self.watched:
@@ -330,22 +330,43 @@ class NeighborIndex:
 
         A customer is named when an updated one entered or left the list that `similar` last gave
         for him, here or in a process that shares the base; of whose list nothing is known, when
-        `similar` put him on the updated one's. At most `limit` for each update, and never one of
-        those that were updated.
+        `similar` put him on the updated one's. By another similarity than the cosine nothing is
+        known of anybody's list, and the nearest of who is erased are named. At most `limit` for
+        each update, and never one of those that were updated.
         """
         found: dict[str, None] = {}
         for customer_id, old in self._before.items():
-            slot = self._rows.slot(customer_id)
-            slots = self._nearest.crossed(self._nearest.query(slot), old)
-            order = np.argsort(-self._rows.thresholds(slots), kind="stable")[:limit]
-            near = self._found.get(customer_id, slots[:0])
-            unknown = near[np.isinf(self._rows.thresholds(near))]
-            named = np.concatenate((unknown, slots[order]))[:limit]
-            found.update(dict.fromkeys(self._rows.names(named)))
+            by_cosine = self.similarity is Similarity.COSINE
+            slots = (self._crossed if by_cosine else self._alike)(customer_id, old, limit)
+            found.update(dict.fromkeys(self._rows.names(slots)))
         names = [name for name in found if name not in self._before]
         self._before.clear()
         self._found.clear()
         return names
+
+    def _crossed(
+        self, customer_id: str, old: tuple[Columns, Floats], limit: int
+    ) -> NDArray[np.int32]:
+        """Whose list the owner of a changed row enters or leaves; the nearest of unknown lists."""
+        slot = self._rows.slot(customer_id)
+        slots = self._nearest.crossed(self._nearest.query(slot), old)
+        order = np.argsort(-self._rows.thresholds(slots), kind="stable")[:limit]
+        near = self._found.get(customer_id, slots[:0])
+        unknown = near[np.isinf(self._rows.thresholds(near))]
+        return np.concatenate((unknown, slots[order]))[:limit]
+
+    def _alike(
+        self, customer_id: str, old: tuple[Columns, Floats], limit: int
+    ) -> NDArray[np.int32]:
+        """Whom the owner of a changed row is nearest to, or was before being erased.
+
+        Thresholds are cosines: by another similarity nothing tells whose list changes.
+        """
+        near = self._found.get(customer_id)
+        if near is None or not len(near):
+            was = Query(-1, old[0], old[1] * self._rows.idf[old[0]])
+            near, _ = self._nearest.nearest(was, limit, self.similarity)
+        return near[:limit]
 
     def liked(self, near: Near, *, power: float = 1.0) -> Items:
         """What similar customers hold: their rows at unit length times score ** power, added up."""

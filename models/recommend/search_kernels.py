@@ -206,10 +206,31 @@ def posted(items, base_start, overlay_length):
 
 
 @compiled
-def nearest_cosines(own, limit, postings, inv, rows, norm, idf, places, scratch, out, scores):
+def _rarer(items, values, skipped, postings):
+    """Places of a row's items but for the most held ones, up to a share of its squared norm."""
+    held, norm2 = np.empty(len(items), dtype=np.int64), 0.0
+    for q in range(len(items)):
+        held[q] = posted(items[q : q + 1], postings[0][0], postings[1][1])
+        norm2 += np.float64(values[q]) * values[q]
+    common = np.argsort(-held, kind="mergesort")
+    first, left = 0, skipped * norm2
+    for q in common:
+        left -= np.float64(values[q]) * values[q]
+        if left < 0:
+            break
+        first += 1
+    return common[first:]
+
+
+@compiled
+def nearest_cosines(
+    own, stages, limit, postings, inv, rows, norm, idf, places, scratch, out, scores
+):
     """The nearest by exact cosine, best first, ties by place; all of a search in one call.
 
     own            the asking slot
+    stages         share of the squared norm whose most held items find nobody, and how many are
+                   scored exactly at least; both 0: who is found is exact, too
     limit          of postings that are read
     postings       of base and overlay, as `accumulate` takes them; `rows` as `cosines` does
     places         of overlay slots among the base's
@@ -220,9 +241,6 @@ def nearest_cosines(own, limit, postings, inv, rows, norm, idf, places, scratch,
     """
     items, weights = row_at(own, rows)
     acc, touched, keys, place = scratch
-    many = posted(items, postings[0][0], postings[1][1])
-    if many > limit:
-        return -1
     values = np.empty(len(items))
     most = 0.0
     for q in range(len(items)):
@@ -233,13 +251,21 @@ def nearest_cosines(own, limit, postings, inv, rows, norm, idf, places, scratch,
     for q in range(len(values)):
         near[q] = values[q] * scale
         values[q] = values[q] / norm[own]
+    asked = items
+    if stages[0] > 0:
+        rest = _rarer(items, near, stages[0], postings)
+        asked, near = items[rest], near[rest]
+    many = posted(asked, postings[0][0], postings[1][1])
+    if many > limit:
+        return -1
+    wanted = max(len(out), stages[1])
     slack = relative_error(len(items))
     if _SCAN_ALL * many > len(inv):
-        _add_up(items, near, postings[0], postings[1], acc)
-        kept = _select_among_all(acc, touched, own, inv, len(out), slack, keys)
+        _add_up(asked, near, postings[0], postings[1], acc)
+        kept = _select_among_all(acc, touched, own, inv, wanted, slack, keys)
     else:
-        found = accumulate(items, near, postings[0], postings[1], acc, touched)
-        kept = select_cosine(acc, touched, found, own, inv, len(out), slack, keys)
+        found = accumulate(asked, near, postings[0], postings[1], acc, touched)
+        kept = select_cosine(acc, touched, found, own, inv, wanted, slack, keys)
     exact = np.empty(kept)
     cosines(touched[:kept], items, values, place, idf, norm, rows[0], rows[1], exact)
     return rank(touched, exact, len(rows[0][0]) - 1, places, out, scores)

@@ -46,7 +46,7 @@ class TwoStage(NamedTuple):
     candidates  how many are scored exactly
     """
 
-    skipped: float = 0.03
+    skipped: float = 0.02
     candidates: int = 300
 
 
@@ -121,7 +121,7 @@ class Nearest:
         scores = self._score(query, slots, similarity)
         return self._rank(slots, scores, k)
 
-    def cosines(self, slot: int, k: int) -> tuple[Slots, Floats]:
+    def cosines(self, slot: int, k: int, two_stage: TwoStage | None = None) -> tuple[Slots, Floats]:
         """`nearest` of a slot by cosine, in one compiled call where that can tell."""
         rows = self._rows
         if slot < 0 or k == 0:
@@ -129,12 +129,13 @@ class Nearest:
         self._fit()
         slots, scores = np.empty(k, dtype=np.int32), np.empty(k)
         found = search_kernels.nearest_cosines(
-            slot, SCAN_LIMIT, (rows.base_postings, rows.overlay.postings),
+            slot, (0.0, 0) if two_stage is None else tuple(two_stage), SCAN_LIMIT,
+            (rows.base_postings, rows.overlay.postings),
             rows.inv, (rows.base_rows, rows.overlay.rows), rows.norm, rows.idf, rows.late_places,
             (self._acc, self._touched, self._keys, self._place), slots, scores,
         )  # fmt: skip
         if found < 0:
-            return self.nearest(self.query(slot), k, Similarity.COSINE)
+            return self.nearest(self.query(slot), k, Similarity.COSINE, two_stage)
         return slots[:found], scores[:found]
 
     def crossed(self, query: Query, old: tuple[Columns, Floats]) -> Slots:

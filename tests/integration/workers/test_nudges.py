@@ -1,5 +1,6 @@
 """Real workers: an event of one customer changes the lists of others at the CRM within seconds."""
 
+import os
 import time
 
 import pytest
@@ -12,6 +13,9 @@ from worker.settings import Settings
 
 pytestmark = [pytest.mark.xdist_group("workers"), pytest.mark.timeout(300)]
 
+#: From the event to the CRM: it takes 1.7 s, of which 1.5 wait behind the customer's own news; and
+#: so many times as long where more programs want to run than there are processors, as in CI.
+WITHIN_S, BUSY = 5.0, 2.0
 NAMES = [f"customer-{n}" for n in range(40)]
 
 
@@ -45,9 +49,7 @@ def test_others_lists_change_within_seconds_and_all_map_one_snapshot(tmp_path):
             tell("bob", 2, {"rare": 1, "i0": 1})
             eventually(lambda: similar(crm, "ann")[:1] == ["bob"], within_s=30)
             took_s = time.monotonic() - start
-    assert (
-        took_s < 10
-    )  # 1.7 at load 5, of which 1.5 wait behind the customer's own news; 5 is the goal
+    assert took_s < WITHIN_S * (BUSY if os.getloadavg()[0] > (os.cpu_count() or 1) else 1)
 
 
 def insight(crm, who):

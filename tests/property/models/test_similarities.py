@@ -5,6 +5,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -171,6 +172,19 @@ def test_of_unknown_lists_those_of_the_nearest_are_nudged():
     index.inherit(other, private=True)
     index.update("c03", ["i7"], [1.0], watch=True)
     assert index.take_nudges()
+
+
+@pytest.mark.parametrize("similarity", [Similarity.PEARSON, Similarity.EUCLIDEAN])
+def test_by_another_similarity_the_nearest_are_nudged_whatever_cosines_told(similarity):
+    names, _, index = shop(5)
+    index.watched = 5
+    index.similar(names, 5)  # by cosine, as before a training with another similarity
+    index.similarity = similarity
+    index.update("c03", ["i1", "i2"], [1.0, 2.0], watch=True)
+    ((*near,),) = index.similar(["c03"], 9)
+    assert index.take_nudges() == [name for name, _ in near[:5]]
+    index.remove("c03", watch=True)
+    assert index.take_nudges(limit=3) == [name for name, _ in near[:3]]
 
 
 @given(st.integers(0, 10**6))
