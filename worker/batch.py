@@ -47,11 +47,8 @@ class Rules(NamedTuple):
     retention_s: int
 
 
-class Told(NamedTuple):
-    """One readable entry: what it says, and the entry it came in."""
-
-    fact: EventFact
-    entry: Entry
+#: One readable entry: what it says, and the entry it came in. A bare tuple: one is made per event.
+Told = tuple[EventFact, Entry]
 
 
 def attempts(batch_size: int) -> tuple[int, ...]:
@@ -108,7 +105,7 @@ def read(batch: Batch, rules: Rules) -> Read:
         elif fact.signal == RETRAIN_REQUESTED:
             asked.append(_asked(fact, entry, rules.reading))
         else:
-            by_customer.setdefault(fact.customer_id, []).append(Told(fact, entry))
+            by_customer.setdefault(fact.customer_id, []).append((fact, entry))
             if fact.signal in ITEM_LISTS:
                 touches += _touches(fact, entry, rules.reading)
     others = [entry for entry in entries if entry.kind != EVENT]
@@ -163,8 +160,8 @@ def wants_cold(read_: Read) -> dict[str, bool]:
     """
     return {
         customer: customer in read_.migrate
-        or bool(tolds[0].fact.order_id)
-        or (len(tolds) > 1 and any(told.fact.order_id for told in tolds))
+        or bool(tolds[0][0].order_id)
+        or (len(tolds) > 1 and any(fact.order_id for fact, _ in tolds))
         for customer, tolds in read_.by_customer.items()
     }
 
@@ -180,11 +177,11 @@ def late(by_customer: Mapping[str, Sequence[Told]], stored: Mapping[str, Stored]
         if held.profile is None or held.cold is not None:
             continue
         open_week = open_week_of(held.profile)
-        for told in tolds:
-            if fold.is_late(told.fact, open_week):
+        for fact, _ in tolds:
+            if fold.is_late(fact, open_week):
                 found.append(customer)
                 break
-            open_week = fold.opened(told.fact, open_week)
+            open_week = fold.opened(fact, open_week)
     return found
 
 
@@ -225,11 +222,11 @@ def build(batch: Batch, read_: Read, stored: Mapping[str, Stored], rules: Rules)
         overflowed += folded.overflowed
         changed.append((customer, _items(folded.applied)))
         if folded.tells:
-            is_quiet = all(told.entry.quiet for told in folded.applied)
+            is_quiet = all([entry.quiet for _, entry in folded.applied])  # noqa: C419 - twice as fast
             (quiet if is_quiet else loud).append(customer)
         if held.profile is None:
             spread_s = zlib.crc32(customer.encode()) % _DAY_S
-            new.append((customer, folded.applied[0].entry.at_s + spread_s))
+            new.append((customer, folded.applied[0][1].at_s + spread_s))
     last = batch.entries[-1]
     position = start._replace(
         cursor=last.id,
@@ -271,7 +268,7 @@ def _fold_carefully(
             _fold_all(customer, [*good, told], held, seq, rules)
         except (Exception, MemoryError) as error:  # noqa: BLE001 - it is kept, with the reason
             detail = f"the event could not be applied: {type(error).__name__}: {error}"
-            refused.append(_refuse(told.entry, "not_applicable", detail[:300]))
+            refused.append(_refuse(told[1], "not_applicable", detail[:300]))
         else:
             good.append(told)
     folded = _fold_all(customer, good, held, seq, rules) if good else _NOTHING
@@ -292,26 +289,27 @@ def _fold_all(
     refused: list[Refused] = []
     duplicates = 0
     silent = (
-        tolds[0].fact.kind is _REGISTERS
+        tolds[0][0].kind is _REGISTERS
         and held.profile is not None
-        and all(told.fact.kind is _REGISTERS for told in tolds)
+        and all(fact.kind is _REGISTERS for fact, _ in tolds)
     )
     values = _register_values(profile) if silent else None
     for told in tolds:
-        fact, entry_s = told.fact, told.entry.at_s
+        fact, entry = told
+        entry_s = entry.at_s
         seen = memory.look_up(remembered, fact.id_hash, fact.digest, entry_s, rules.limits)
         if seen is _DUPLICATE:
             duplicates += 1
         elif seen is _CONFLICT:
             detail = "an event with this id and other content was applied before"
-            refused.append(_refuse(told.entry, "conflict", detail))
+            refused.append(_refuse(entry, "conflict", detail))
         else:
             remembered += _records(fact, entry_s, fold.apply(profile, fact))
             applied.append(told)
     if not applied:
         return _Folded([], [], duplicates, 0, refused)
-    kept, lost = memory.compact(remembered, applied[-1].entry.at_s, rules.limits)
-    writes = _writes(customer, profile, seq, applied[-1].fact.event_id, before, kept)
+    kept, lost = memory.compact(remembered, applied[-1][1].at_s, rules.limits)
+    writes = _writes(customer, profile, seq, applied[-1][0].event_id, before, kept)
     tells = values is None or _register_values(profile) != values
     return _Folded(writes, applied, duplicates, lost, refused, tells)
 
@@ -377,9 +375,9 @@ def _records(fact: EventFact, entry_s: int, cells: Sequence[str]) -> bytes:
 
 def _items(applied: Sequence[Told]) -> list[str]:
     items: set[str] = set()
-    for told in applied:
-        items.update(told.fact.items)
-        for item, _ in told.fact.lines:
+    for fact, _ in applied:
+        items.update(fact.items)
+        for item, _ in fact.lines:
             items.add(item)
     return sorted(items) if len(items) > 1 else list(items)
 

@@ -19,6 +19,7 @@ _INSIDE: Final = {
 """Trait -> where else the specification puts it: inside another trait."""
 
 EMAIL_CONSENT: Final = "consent:email"
+_TELL_CONSENT: Final = frozenset({UNSUBSCRIBED, CONSENT_UPDATED})
 
 
 def consents(event: Common) -> tuple[Register, ...]:
@@ -37,10 +38,13 @@ def track_registers(
     signal: str, event: Common, properties: Mapping[str, Any]
 ) -> tuple[Register, ...]:
     """Registers of a track event: its consents, and what its name says about consent."""
-    found = dict(consents(event))
+    told = consents(event)
+    if signal not in _TELL_CONSENT:
+        return told
+    found = dict(told)
     if signal == UNSUBSCRIBED:
         found[EMAIL_CONSENT] = False
-    elif signal == CONSENT_UPDATED:
+    else:
         for field in ("categories", "categoryPreferences"):
             found |= _preferences(properties.get(field), f"properties.{field}")
         if not found:

@@ -17,12 +17,12 @@ from worker.profile.ledger import (
     order_at,
     week_of,
 )
-from worker.profile.signals import CODES, code_of, dated_cell
+from worker.profile.signals import CODES, DATED, cell, code_of, dated_cell
 
 _VERSIONS, _REFUNDS, _CANCELS = 0, 1, 2
 _DAY_S: Final = 86_400
 #: Looked up once: before Python 3.12 that takes 0.1 us, and each is asked for with every event.
-_SIGNAL, _REGISTERS = Kind.SIGNAL, Kind.REGISTERS
+_SIGNAL, _REGISTERS, _REFUND, _CANCEL = Kind.SIGNAL, Kind.REGISTERS, Kind.REFUND, Kind.CANCEL
 
 
 def is_late(fact: EventFact, open_week: int) -> bool:
@@ -41,8 +41,12 @@ def cells_of(fact: EventFact) -> list[str]:
 
 
 def _cells(code: str, fact: EventFact) -> list[str]:
-    weekday = (fact.at_s // _DAY_S + 3) % 7  # day 0 was a Thursday
-    return [dated_cell(code, item, weekday) for item in fact.items] if fact.items else [code]
+    if not fact.items:
+        return [code]
+    if code in DATED:
+        weekday = (fact.at_s // _DAY_S + 3) % 7  # day 0 was a Thursday
+        return [dated_cell(code, item, weekday) for item in fact.items]
+    return [cell(code, item) for item in fact.items]
 
 
 def apply(profile: Profile, fact: EventFact) -> list[str]:
@@ -101,17 +105,19 @@ def _block(profile: Profile, week: int) -> Block:
 def _state_order(profile: Profile, fact: EventFact) -> None:
     """Add what an order event states to its order, wherever in the ledger that order lies."""
     week = _find(profile, fact.order_id)
+    part, statement = _statement(fact)
     if week is None:
         record: OrderRecord = [[], [], []]
-    elif profile.blocks is None and week == profile.open_week:
-        record = unpack_record(profile.block.orders[fact.order_id])
+        record[part].append(statement)
+        moved_to = week_of(fact.at_s)
     else:
-        record = unpack_record(thaw(profile)[week].orders[fact.order_id])
-    part, statement = _statement(fact)
-    state(record[part], statement)
-    moved_to = week_of(order_at(record))
-    if week is not None and week != moved_to:
-        del thaw(profile)[week].orders[fact.order_id]
+        is_open = profile.blocks is None and week == profile.open_week
+        block = profile.block if is_open else thaw(profile)[week]
+        record = unpack_record(block.orders[fact.order_id])
+        state(record[part], statement)
+        moved_to = week_of(order_at(record))
+        if week != moved_to:
+            del thaw(profile)[week].orders[fact.order_id]
     _block(profile, moved_to).orders[fact.order_id] = pack_record(record)
     if profile.blocks is not None:
         settle(profile)
@@ -133,9 +139,9 @@ def _find(profile: Profile, order_id: str) -> int | None:
 
 def _statement(fact: EventFact) -> tuple[int, Statement]:
     lines = [part for line in fact.lines for part in line]
-    if fact.kind == Kind.REFUND:
+    if fact.kind is _REFUND:
         return _REFUNDS, [fact.at_s, fact.id_hash, fact.currency, fact.amount_minor, lines]
-    if fact.kind == Kind.CANCEL:
+    if fact.kind is _CANCEL:
         return _CANCELS, [fact.at_s, fact.id_hash]
     kind = int(fact.kind)
     return _VERSIONS, [fact.at_s, fact.id_hash, kind, fact.currency, fact.amount_minor, lines]

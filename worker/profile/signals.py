@@ -59,7 +59,7 @@ NAMES: Final[dict[str, str]] = {code: name for name, code in CODES.items()}
 #: Between the code and the item of a cell; the door refuses names and ids that hold it.
 SEPARATOR: Final = "\x1f"
 #: Recommendation Shown and Clicked: what rests does so by days.
-_DATED: Final = frozenset("RK")
+DATED: Final = frozenset("RK")
 _WEEKDAYS: Final = frozenset("0123456")
 
 
@@ -89,13 +89,13 @@ def dated_cell(code: str, item: str, weekday: int) -> str:
     (('R', 'tea', 2), ('v', 'tea', 6))
     """
     key = cell(code, item)
-    return f"{key}{SEPARATOR}{weekday}" if item and code in _DATED else key
+    return f"{key}{SEPARATOR}{weekday}" if item and code in DATED else key
 
 
 def split_cell(key: str) -> tuple[str, str, int]:
     """Signal code, item id ("" = none), and day of the week of a cell; 6 where it is not told."""
     code, _, item = key.partition(SEPARATOR)
-    if code in _DATED:
+    if code in DATED:
         name, separator, weekday = item.rpartition(SEPARATOR)
         if separator and weekday in _WEEKDAYS:
             return code, name, int(weekday)

@@ -98,11 +98,15 @@ class Commit(NamedTuple):
 def commit_arguments(k: Keys, commit: Commit) -> tuple[list[str], list[Any]]:
     """Keys and arguments of the script `commit`."""
     shard = commit.batch.shard
-    part = {"cold": k.cold, "memory": k.memory, "profile": k.profile}
+    begin = {
+        "cold": k.cold(shard, ""),
+        "memory": k.memory(shard, ""),
+        "profile": k.profile(shard, ""),
+    }
     keys = [
         k.meta(shard), k.epoch(shard), k.lease(shard, STAGE), k.tries(shard), k.events(shard),
         k.dirty(shard), k.quiet(shard), k.customers(shard), k.due(shard), k.deltas(shard),
-        k.quarantine(shard), *(part[w.part](shard, w.customer_id) for w in commit.writes),
+        k.quarantine(shard), *[begin[write.part] + write.customer_id for write in commit.writes],
     ]  # fmt: skip
     position = commit.position
     meta = [x for name in COUNTERS for x in (name, getattr(position, name))]

@@ -43,7 +43,7 @@ class Keys:
     def _of(self, destination: str, name: str) -> str:
         return f"{self.prefix}:{{d-{destination}}}:{name}"
 
-    # ---- ingest writes ----------------------------------------------------------------------
+    # ---- ingest writes; those of a customer end with the customer's id ----------------------
     def events(self, shard: int) -> str:
         """STREAM of entries to apply; anybody adds, ingest trims."""
         return self._in(shard, "events")

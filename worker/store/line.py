@@ -77,8 +77,9 @@ class Line:
     def load(self, shard: int, customers: Mapping[str, bool]) -> None:
         """Ask for profiles and memories; for the cold part where the value is True."""
         k = self._keys
-        names = [k.profile(shard, c) for c in customers] + [k.memory(shard, c) for c in customers]
-        names += [k.cold(shard, c) for c, cold in customers.items() if cold]
+        profile, memory, cold = k.profile(shard, ""), k.memory(shard, ""), k.cold(shard, "")
+        names = [profile + c for c in customers] + [memory + c for c in customers]
+        names += [cold + c for c, with_cold in customers.items() if with_cold]
         if names:
             self._send(Command(["MGET", *names]), self._values)
         self._loading.append(customers)
