@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 #: Events of one second of shop time: a busy shop, so that a run stays within some days.
@@ -29,8 +29,16 @@ def events(
         yield who, event(who, f"{name}-{seed}-{i}", at_s, rng, is_order=rng.random() < orders)
 
 
-def event(who: str, event_id: str, at_s: int, rng: random.Random, *, is_order: bool) -> bytes:
-    """One event of a customer."""
+def event(
+    who: str,
+    event_id: str,
+    at_s: int,
+    rng: random.Random,
+    *,
+    is_order: bool,
+    items: Sequence[int] = (),
+) -> bytes:
+    """One event of a customer; an order is of some items, any three if none is named."""
     if is_order:
         products = [
             {
@@ -38,7 +46,7 @@ def event(who: str, event_id: str, at_s: int, rng: random.Random, *, is_order: b
                 "price": rng.randrange(100, 9900) / 100,
                 "quantity": 1,
             }
-            for item in rng.sample(range(ITEMS), 3)
+            for item in items or rng.sample(range(ITEMS), 3)
         ]
         properties = {
             "order_id": f"order-{event_id}",

@@ -86,11 +86,16 @@ def spread(slots, scores, base, overlay, place):
     b_start, b_item, b_weight, _, b_last = base
     o_start, o_length, o_item, o_weight, _, o_last = overlay
     rows = len(b_start) - 1
-    most = 0
+    most, seen = 0, 0.0
     for c in range(len(slots)):
         slot = slots[c]
-        most += o_length[slot - rows] if slot >= rows else b_start[slot + 1] - b_start[slot]
+        if slot >= rows:
+            most += o_length[slot - rows]
+        else:
+            most += b_start[slot + 1] - b_start[slot]
+            seen += b_last[b_start[slot]]  # so that the waits for memory overlap
     out = np.empty(most + 1, np.int32), np.zeros(most + 1), np.zeros(most + 1, np.int32)
+    out[1][0] = seen  # for nothing but to be read: sums begin at 1
     found = 0
     for c in range(len(slots)):
         slot = slots[c]
