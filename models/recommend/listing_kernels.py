@@ -23,16 +23,18 @@ def utilities(features, places, weights, most, utility):
     utility  (places,) out
     """
     f = features.shape[1]
-    most[:] = 0.0
-    for q in range(len(places)):
-        for j in range(f):
-            most[j] = max(most[j], features[places[q], j])
+    column = np.empty(len(places))  # one behind another: a step of the processor takes several
     utility[:] = 0.0
     for j in range(f):
-        if most[j] > 0.0:
-            for q in range(len(places)):
-                unit = features[places[q], j] / most[j]
-                utility[q] += weights[j] * unit + weights[f + j] * np.sqrt(unit)
+        top, plain, root = 0.0, weights[j], weights[f + j]
+        for q in range(len(places)):
+            column[q] = features[places[q], j]
+            top = max(top, column[q])
+        most[j] = top
+        if top > 0.0:
+            for q in range(len(column)):
+                unit = column[q] / top
+                utility[q] += plain * unit + root * np.sqrt(unit)
 
 
 @compiled

@@ -22,7 +22,7 @@ def habit(count: int, first_day: int, last_day: int, today: int) -> str:
         every = max(round((last_day - first_day) / (count - 1)), 1)
         return "you buy it every day" if every == 1 else f"you buy it every {every} days"
     ago = max(today - last_day, 0)
-    when = {0: "today", 1: "yesterday"}.get(ago, f"{ago} days ago")
+    when = f"{ago} days ago" if ago > 1 else "yesterday" if ago else "today"
     return f"you bought it {when}" if count == 1 else f"you bought it twice, last {when}"
 
 

