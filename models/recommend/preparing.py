@@ -5,6 +5,7 @@ from scipy.sparse import csr_array
 
 from models.recommend import kernels
 from models.recommend.content import NO_CONTENT
+from models.recommend.customer_rows import Decay, row_of
 from models.recommend.hybrid import Collector, Liked, Shop
 from models.recommend.interactions import ItemTable
 from models.recommend.neighbors import NeighborIndex
@@ -49,6 +50,7 @@ def _search() -> list[tuple[str, float]]:
 def _list() -> None:
     index = _index()
     shop, items, day = empty_recommender(("x", "y")), np.zeros(2, np.int64), np.array([1, 9])
+    index.put("c", row_of(items, day, np.ones(2), Decay()))
     own = own_items(items, day, np.ones(2), half_life_days=shop.half_life_days)
     liked = Liked(*index.liked(*index.near(["b"], 1)))
     asked = Asked("a", own, liked, 30, np.zeros(0, np.int64))
