@@ -454,7 +454,7 @@ class FakeCrm:
         return Response(200, {}, b"")
 
 
-def refresher(client, keys: Keys, clock, *, lease_ms: int = 1, batch_size: int = 100):
+def refresher(client, keys: Keys, clock, *, lease_ms: int = 1, **rules: int):
     """A refresh stage that pushes to `FakeCrm`."""
     from worker.index import InteractionIndex  # scipy: only where it is used
     from worker.live import LiveModels
@@ -469,7 +469,7 @@ def refresher(client, keys: Keys, clock, *, lease_ms: int = 1, batch_size: int =
         RefreshStore(client, keys, lease_ms=lease_ms),
         LiveModels(ModelStore(client, keys), clock),
         InteractionIndex(Population(client, keys), "UTC"),
-        RULES._replace(batch_size=batch_size),
+        RULES._replace(**rules),
         clock,
         Nudging(Nudges(client, keys), clock),
     )

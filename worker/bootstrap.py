@@ -234,6 +234,7 @@ class Runtime:
                 settings.segment_patience, settings.segment_margin, settings.segment_dwell_days
             ),
             similarity=settings.similarity,
+            processes=settings.refresh_concurrency,
         )
 
     @cached_property

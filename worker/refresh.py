@@ -98,10 +98,9 @@ class Refresh:
         if live.recommendations is not None:
             index = self._index.use(live.recommendations)
             for at, (mark, one) in enumerate(pairs):
-                happened = mark.loud and mark.seq is not None
-                found = self._index.put(subjects[at].view, one.seq, watch=happened)
+                found = self._index.put(subjects[at].view, one.seq, watch=mark.by_event)
                 subjects[at] = subjects[at]._replace(interacted=found)
-            self._follow(at_once=any(mark.nudged for mark in marks))
+            self._follow(marks)
         self._options = self._options._replace(rates=self._rules.exchange())
         written = write(subjects, live, index, self._calendar, now_s, self._options)
         for told in written:
@@ -190,11 +189,14 @@ class Refresh:
         self._turn = chosen[-1].shard + 1
         return chosen
 
-    def _follow(self, *, at_once: bool) -> None:
+    def _follow(self, marks: Sequence[Mark]) -> None:
         """Read what others changed; at once for who was nudged, since the row that caused it may
-        have been put by another process.
+        have been put by another process, and where there is one, for events: of two customers who
+        become alike at the same time, the later one's process must know the other's row.
         """
         now = self._clock.monotonic()
+        is_shared = self._rules.processes > 1
+        at_once = any(mark.nudged or (is_shared and mark.by_event) for mark in marks)
         if at_once or now - self._followed >= FOLLOW_EVERY_S:
             self._followed = now
             self._index.follow(None if at_once else now)

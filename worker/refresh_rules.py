@@ -47,6 +47,7 @@ class RefreshRules(NamedTuple):
     division      how a training divides the customers
     policy        when a customer moves to another segment; None = as shipped
     similarity    by which a training compares customers
+    processes     that refresh, on all machines
     """
 
     batch_size: int
@@ -66,6 +67,7 @@ class RefreshRules(NamedTuple):
     division: Division = Division()
     policy: Policy | None = None
     similarity: str = "cosine"
+    processes: int = 1
 
     def exchange(self) -> Rates:
         """The exchange rates as they are now."""

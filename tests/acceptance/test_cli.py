@@ -14,6 +14,7 @@ from tests.contract.crm import running
 from tests.servers import Server, eventually
 from worker.bootstrap import Runtime
 from worker.cli import app
+from worker.profile.codec import VERSION
 from worker.route import route
 from worker.settings import Settings
 from worker.store.door import Arrival
@@ -318,10 +319,13 @@ def test_profiles_are_migrated_by_the_ingest_worker(cli, server):
     active.ingest.drain()
     before = list(active.population.residents(0))
     assert cli.json("profiles", "migrate") == {
-        "current": 1, "customers": {"1": 3}, "appended": 0,
+        "current": VERSION, "customers": {str(VERSION): 3}, "appended": 0,
     }  # fmt: skip
     assert cli.json("profiles", "migrate", "--all", "--dry-run")["appended"] == 0
-    assert "3 profiles will be written in format 1" in cli.run("profiles", "migrate", "--all").out
+    assert (
+        f"3 profiles will be written in format {VERSION}"
+        in cli.run("profiles", "migrate", "--all").out
+    )
     assert active.ingest.drain() == 3
     assert list(active.population.residents(0)) == before
     assert active.quarantine.count() == 0

@@ -35,6 +35,11 @@ class Mark(NamedTuple):
     nudged: bool = False
     stale: bool = False
 
+    @property
+    def by_event(self) -> bool:
+        """Whether an event of the customer that was not quiet marked it."""
+        return self.loud and self.seq is not None
+
 
 class Push(StrEnum):
     """Who hears of a new insight."""

@@ -266,6 +266,20 @@ class TestNudges:
         other.drain()
         assert similar_of(shop, "ann")[0] == "bob"
 
+    def test_two_who_become_alike_at_once_in_two_processes_are_told_of_each_other(self, shop):
+        """Neither process has read the other's row a second later: the later one reads at once."""
+        clock, one, other = self.two_processes(shop)
+        for stage, who in ((one, "ann"), (other, "bob")):
+            shop.put([bought(who, n, ["rare", "i0"], T0 + n) for n in (1, 2)])
+            shop.drain()
+            assert stage.round().customers == 1
+        assert similar_of(shop, "bob")[0] == "ann"
+        for stage in (one, other):
+            stage.round()
+        clock.advance(2)
+        one.drain()
+        assert similar_of(shop, "ann")[0] == "bob"
+
     def test_who_is_erased_is_in_no_list_no_index_and_not_in_the_next_snapshot(
         self, shop, tmp_path
     ):
@@ -297,7 +311,7 @@ class TestNudges:
     def two_processes(shop):
         """Two refresh stages of one installation under the same models, and their clock."""
         clock, live = ManualClock(time.time() + 60), Live(recommendations=recommender_of(shop))
-        stages = [refresher(shop.client, shop.keys, clock) for _ in range(2)]
+        stages = [refresher(shop.client, shop.keys, clock, processes=2) for _ in range(2)]
         for n, stage in enumerate(stages):
             stage._index._watched = 3
             stage._models = FixedModels(live._replace(generation=1))
