@@ -26,6 +26,7 @@ from benchmarks.machine import machine
 from benchmarks.server import private_server, server_version
 from worker.bootstrap import Runtime
 from worker.settings import Settings
+from worker.store.inspecting import Inspector
 from worker.telemetry import configure as configure_logs
 
 WARM_UP = 50
@@ -51,6 +52,7 @@ def measure(rate: float, seconds: float, others: int, *, training: bool = False)
             sent = _send(runtime, range(count), "live", rate)
             _wait(crm, sent, 60)
             receipts = list(crm.receipts)
+            _until_nothing_waits(runtime)
             _say(f"{others} customers become like others")
             reached = sorted(_others(runtime, crm, others))
             on = machine(server_version(url))
@@ -83,6 +85,18 @@ def _settle(runtime: Runtime) -> None:
     runtime.retrain.run(reason="benchmark")
     while runtime.refresh.drain() or runtime.rollout_store.progress().finished_s is None:
         time.sleep(0.1)  # a rollout has a pace
+
+
+def _until_nothing_waits(runtime: Runtime) -> None:
+    """Others' lists that the events before have changed."""
+    inspector = Inspector(runtime.client, runtime.keys)
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        boxes = inspector.mailboxes(runtime.clock.now_ms(), runtime.destination_names)
+        if not boxes.marks and not boxes.nudged:
+            return
+        time.sleep(0.1)
+    raise SystemExit("not within 300 s: others' lists after the events")
 
 
 def _send(runtime: Runtime, numbers: Sequence[int], name: str, rate: float) -> dict[str, float]:

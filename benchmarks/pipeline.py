@@ -109,9 +109,10 @@ def _fill_baseline(url: str, count: int, seed: int) -> None:
     from benchmarks.baseline import QUEUE, app  # noqa: PLC0415  reads the server's URL when imported
     from worker.serve import broker_url  # noqa: PLC0415
 
-    app.conf.broker_url = broker_url(Settings(), url)
     now_ms = int(time.time() * 1000)
-    with app.producer_pool.acquire(block=True) as producer:
+    # A connection of its own: the app's pool keeps those to the server of the round before.
+    with app.connection_for_write(broker_url(Settings(), url)) as connection:
+        producer = app.amqp.Producer(connection, auto_declare=False)
         for i, (_, event) in enumerate(
             shop.events(count, customers=CUSTOMERS, end_s=now_ms // 1000, seed=seed)
         ):
