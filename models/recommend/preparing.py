@@ -56,4 +56,7 @@ def _list() -> None:
     asked = Asked("a", own, liked, 30, np.zeros(0, np.int64))
     index.renew_companions(np.array([0]))
     about = Shop(index.popularity, index.companions, shop.habits, NO_CONTENT)
-    recommend(shop, Collector(about, 2), shop.items, asked)
+    collector = Collector(about, 2)
+    recommend(shop, collector, shop.items, asked)
+    index.put("d", row_of(items + 1, day + 20, np.ones(2), Decay()))
+    recommend(shop, collector, shop.items, asked)  # now what is popular has changed since
