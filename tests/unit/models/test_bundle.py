@@ -257,12 +257,17 @@ def test_intervals_cover_what_the_model_itself_simulates():
     assert (np.diff(corrected.reached, axis=1) >= 0).all()
 
 
+def of_4_000_buyers(rng):
+    """Chances, means and the raw spread of customers who surely buy."""
+    draws = rng.gamma(4.0, 1.0, (800, 200)) * rng.uniform(500, 5_000, (800, 1))
+    mean = rng.uniform(500, 5_000, 4_000) * 4.0
+    return np.ones(4_000), mean, fit_spread(draws, 0.0, mean)
+
+
 def test_corrected_intervals_cover_unseen_outcomes_better_than_raw_ones():
     """Outcomes that spread wider than the posterior: three windows teach, a fourth judges."""
     rng = np.random.default_rng(4)
-    draws = rng.gamma(4.0, 1.0, (800, 200)) * rng.uniform(500, 5_000, (800, 1))
-    mean = rng.uniform(500, 5_000, 4_000) * 4.0
-    chance, raw = np.ones(4_000), fit_spread(draws, 0.0, mean)
+    chance, mean, raw = of_4_000_buyers(rng)
     windows = []
     for _ in range(4):
         came = mean * rng.gamma(1.0, 1.0, 4_000)
@@ -282,9 +287,7 @@ def test_corrected_intervals_cover_unseen_outcomes_better_than_raw_ones():
 def test_a_correction_that_would_have_misled_the_newer_windows_does_not_count():
     """Each window reaches other levels than those before it, in turn: the past tells nothing."""
     rng = np.random.default_rng(4)
-    draws = rng.gamma(4.0, 1.0, (800, 200)) * rng.uniform(500, 5_000, (800, 1))
-    mean = rng.uniform(500, 5_000, 4_000) * 4.0
-    chance, raw = np.ones(4_000), fit_spread(draws, 0.0, mean)
+    chance, mean, raw = of_4_000_buyers(rng)
     windows = []
     for level in (1.5, 1.0, 0.6, 1.5, 0.6):
         came = mean * level * rng.gamma(4.0, 0.25, 4_000)

@@ -86,7 +86,7 @@ for i = 1, n_writes do
   if offset == '-1' or offset == '-2' then
     whole[n_whole + 1], whole[n_whole + 2] = key, value
     n_whole = n_whole + 2
-    if offset == '-1' and (n_whole > 1000 or i == n_writes) then
+    if offset == '-1' and n_whole > 1000 then
       redis.call('MSET', unpack(whole, 1, n_whole))
       n_whole = 0
     end
@@ -94,6 +94,7 @@ for i = 1, n_writes do
     redis.call('SETRANGE', key, offset, value)
   end
 end
+if n_whole > 0 then redis.call('MSET', unpack(whole, 1, n_whole)) end
 if ARGV[6] ~= '' then redis.call('XTRIM', KEYS[5], 'MINID', '~', ARGV[6]) end
 if ARGV[14] == '0' then
   redis.call('DEL', KEYS[4])
